@@ -1,0 +1,41 @@
+# The targets that a person or CI calls; plain `make` lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-12)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | expand -t 10
+
+setup: $(READY)  ## make .venv from the lock file
+
+$(READY):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	rm -f $(VENV)/.ready-*
+	touch $@
+
+demo: setup  ## corpus, training, registered model and a 100,000-character sample, on this machine
+	$(BIN)/python jobs/reproduce.py --recipe pystdlib
+
+test: setup  ## the whole suite
+	$(BIN)/python -m pytest
+
+check: setup  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup  ## time per stage of the demo, and how much of it is engine start-up
+	$(BIN)/python benchmarks/demo.py
+
+lock: setup  ## write requirements.lock from what is installed
+	$(BIN)/pip freeze --exclude-editable --exclude unreasonable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock
+
+clean:  ## remove what the targets made in this folder
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Where jobs run: connecting to Ray. No machine learning here."""

@@ -1,0 +1,136 @@
+"""What all jobs have in common as commands: flags from a dataclass and a recipe, one-line errors, the JSON line at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import jsonargparse
+
+from cluster.connect import ConnectionFailedError
+from pipeline import recipes, storage
+from pipeline.errors import InputError
+from pipeline.progress import log_to_stderr
+
+log = logging.getLogger("unreasonable")
+
+BAD_INPUT, INTERRUPTED = 2, 130  # exit statuses
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every job is told: where everything is kept, and the recipe."""
+
+    root: str
+    recipe: dict[str, Any]
+    flags: dict[str, Any]
+
+    def section(self, name: str, config_class: type[C]) -> C:
+        """Another section of the recipe as its dataclass, for jobs that run more than one stage."""
+        return _parse_section(name, config_class, self.recipe)
+
+    @property
+    def recipe_name(self) -> str:
+        return str(self.recipe["name"])
+
+
+def announce(section: str, config: Any) -> None:
+    """Log the resolved settings, once the input has been checked."""
+    log.info("%s: %s", section, json.dumps(dataclasses.asdict(config), sort_keys=True))
+
+
+class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc, unused-ignore]
+    """A parser whose errors are one line and status 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        del ex
+        fail(" ".join(str(message).replace("Parser key", "option").split()) + ". See --help.")
+
+
+def fail(message: str) -> NoReturn:
+    """One clear line on stderr and exit status 2."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    raise SystemExit(BAD_INPUT)
+
+
+def run_command(
+    description: str,
+    section: str,
+    config_class: type[C],
+    run: Callable[[C, Common], dict[str, Any]],
+    argv: list[str] | None = None,
+    extra: Callable[[Parser], None] | None = None,
+) -> None:
+    """Parse the command line, run the job, print its result as one JSON line on stdout.
+
+    Flags are the fields of `config_class`, their defaults the recipe's section `section`. `extra` adds flags that belong
+    to no recipe; they arrive in Common.flags. Bad input ends with one line on stderr and exit status 2.
+    """
+    log_to_stderr()
+    try:
+        config, common = _parse(description, section, config_class, argv, extra)
+        result = run(config, common)
+    except (InputError, ConnectionFailedError) as error:
+        fail(str(getattr(error, "cause", None) or error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        raise SystemExit(INTERRUPTED) from None
+    print(json.dumps(result, sort_keys=True), flush=True)
+
+
+def _parse(
+    description: str, section: str, config_class: type[C], argv: list[str] | None, extra: Callable[[Parser], None] | None
+) -> tuple[C, Common]:
+    argv = sys.argv[1:] if argv is None else argv
+    chosen = _recipe_parser(add_help=False).parse_args(_recipe_flags(argv))
+    recipe = recipes.load_recipe(chosen.recipe, chosen.scale)
+    parser = _recipe_parser(description=description)
+    if extra:
+        extra(parser)
+    own = [action.dest for action in parser._actions]
+    settings = _add_section(parser, section, config_class, recipe)
+    values = parser.parse_args([*settings, *argv]).as_dict()
+    config = config_class(**{field.name: values[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
+    flags = {key: values[key] for key in own if key in values}
+    return config, Common(root=storage.absolute(values["root"]), recipe=recipe, flags=flags)
+
+
+def _recipe_flags(argv: list[str]) -> list[str]:
+    """The part of a command line that names recipe and scale: they decide the defaults of all other flags."""
+    chosen = []
+    for index, argument in enumerate(argv):
+        name, equals, _ = argument.partition("=")
+        if name in ("--recipe", "--scale"):
+            chosen += [argument] if equals else argv[index : index + 2]
+    return chosen
+
+
+def _recipe_parser(description: str = "", add_help: bool = True) -> Parser:
+    parser = Parser(description=description, add_help=add_help)
+    parser.add_argument("--recipe", type=str, default=recipes.DEFAULT, help="recipe: a name, a path or a URL")
+    parser.add_argument("--scale", type=str, default="", help="a scale of the recipe, such as small or post")
+    parser.add_argument("--root", type=str, default=storage.default_root(), help="where everything is kept: an fsspec URL")
+    return parser
+
+
+def _add_section(parser: Parser, section: str, config_class: type[Any], recipe: dict[str, Any]) -> list[str]:
+    """Add the dataclass's flags; returns the recipe's settings as flags, to be parsed (and checked) before a person's own."""
+    parser.add_class_arguments(config_class, None)
+    fields = {field.name for field in dataclasses.fields(config_class)}
+    unknown = sorted(set(recipe[section]) - fields)
+    if unknown:
+        raise InputError(f"recipe {recipe['name']}: section {section} has no setting {', '.join(unknown)}. See --help.")
+    parser.set_defaults(recipe[section])  # what --help shows
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in recipe[section].items()]
+
+
+def _parse_section(section: str, config_class: type[C], recipe: dict[str, Any]) -> C:
+    parser = Parser()
+    settings = _add_section(parser, section, config_class, recipe)
+    return config_class(**parser.parse_args(settings).as_dict())

@@ -1,0 +1,47 @@
+"""Train a model on a corpus with Ray Train, track it in MLflow, and register the best checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from jobs.command import Common, announce, run_command
+from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.manifest import latest, split_reference
+from pipeline.training.config import TrainConfig
+from pipeline.training.preflight import check_run
+
+log = logging.getLogger("unreasonable")
+
+
+def train(config: TrainConfig, common: Common) -> dict[str, Any]:
+    from cluster.connect import node_count, ray_session
+    from pipeline.storage import check_reachable_by
+
+    missing = _missing_corpus(config, common)
+    if not missing:
+        check_run(config, common.root)
+    announce("train", config)
+    with ray_session():
+        check_reachable_by(common.root, node_count())
+        if missing:
+            from pipeline.corpora.build import build_corpus, ray_runner
+
+            build_corpus(missing, common.root, ray_runner())
+        from pipeline.experiment import run_experiment
+
+        result = run_experiment(config, common.root, common.recipe_name, check_run(config, common.root))
+    log.info("next: python jobs/sample.py --root %s --model %s", common.root, result["model"])
+    return result
+
+
+def _missing_corpus(config: TrainConfig, common: Common) -> CorpusConfig | None:
+    """The recipe's corpus when the run needs it and it has not been built yet."""
+    name, version = split_reference(config.corpus)
+    if version or latest(common.root, name) or name != common.recipe["corpus"].get("name"):
+        return None
+    return common.section("corpus", CorpusConfig)
+
+
+if __name__ == "__main__":
+    run_command(__doc__ or "", "train", TrainConfig, train)

@@ -1,0 +1,119 @@
+"""What a corpus is made from and how: the `corpus` section of a recipe."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pipeline.errors import InputError
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+Share = int | float | Literal["rest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """One corpus: sources, how text is read from them, and how it is split."""
+
+    name: str
+    """name of the corpus: its folder under <root>/corpora"""
+    source: str | list[str]
+    """fsspec URLs: folders, globs, files, archives or compressed files; 'pystdlib:' is this interpreter's own library"""
+    include: list[str] = field(default_factory=lambda: ["*"])
+    """shell patterns of relative paths or file names to take"""
+    exclude: list[str] = field(default_factory=list)
+    """shell patterns of relative paths or file names to leave out"""
+    strip_prefix: str = ""
+    """leading folders to drop from relative paths, a shell pattern ('linux-*/'): makes a tree and its archive the same"""
+    expect_bytes: int = 0
+    """refuse a single source of any other size in bytes; 0: any size"""
+    expect_md5: str = ""
+    """refuse a single source of any other MD5; empty: any"""
+    unit: Literal["byte", "char"] = "byte"
+    """what a token stands for: a byte, or a Unicode code point of UTF-8 text"""
+    decoding: Literal["strict", "replace", "skip"] = "strict"
+    """invalid UTF-8 where text is decoded (char unit or nfc): refuse the build, put U+FFFD, or leave the document out"""
+    newlines: Literal["keep", "lf"] = "keep"
+    """lf: CRLF and lone CR become LF"""
+    nfc: bool = False
+    """normalise text to Unicode NFC"""
+    separator: str = ""
+    """text put after every document; escapes as in JSON (\\n)"""
+    min_count: int = 1
+    """symbols that occur less often become one unknown token"""
+    vocab_from: str = ""
+    """freeze the vocabulary of a corpus: NAME or NAME@VERSION"""
+    order: Literal["auto", "hash", "path"] = "auto"
+    """document order: by hash of (seed, path), or by path; auto: hash for several documents"""
+    split: Literal["auto", "document", "tail"] = "auto"
+    """whole documents by hash of path, or the end of the text; auto: document for several documents"""
+    train: Share = "rest"
+    """train split: a fraction, a number of tokens (tail only), or rest"""
+    val: Share = 0.05
+    """validation split: a fraction, a number of tokens (tail only), or rest"""
+    test: Share = 0.05
+    """test split: a fraction, a number of tokens (tail only), or rest"""
+    seed: int = 0
+    """seed of document order and document split"""
+    chunk_bytes: int = 16 << 20
+    """large documents are cut near multiples of this many bytes and read in parallel"""
+    shard_bytes: int = 64 << 20
+    """size of a full shard file's tokens"""
+    url: str = ""
+    """where the text is published"""
+    licence: str = ""
+    """the text's licence"""
+
+    def __post_init__(self) -> None:
+        if not NAME_PATTERN.fullmatch(self.name):
+            raise InputError(f"corpus name {self.name!r} needs letters, digits, '_', '-' or '.'; change --name.")
+        if not self.sources:
+            raise InputError(f"corpus {self.name} has no source; give --source URL.")
+        if not self.include:
+            raise InputError("include is empty; use ['*'] to take every file.")
+        for option, low in (("min_count", 1), ("chunk_bytes", 1 << 10), ("shard_bytes", 1 << 10), ("expect_bytes", 0)):
+            if getattr(self, option) < low:
+                raise InputError(f"{option} is {getattr(self, option)}; it must be at least {low}.")
+        if (self.expect_bytes or self.expect_md5) and len(self.sources) != 1:
+            raise InputError("expect_bytes and expect_md5 need exactly one source.")
+        self._check_shares()
+
+    def _check_shares(self) -> None:
+        shares = {name: getattr(self, name) for name in ("train", "val", "test")}
+        if sum(share == "rest" for share in shares.values()) != 1:
+            raise InputError(f"exactly one of train, val and test must be 'rest'; found {shares}.")
+        for name, share in shares.items():
+            if share == "rest":
+                continue
+            if share < 0 or (isinstance(share, float) and not share < 1):
+                raise InputError(f"{name} is {share}; use a fraction in [0, 1), a number of tokens, or 'rest'.")
+            if self.split == "document" and isinstance(share, int) and share > 0:
+                raise InputError(f"{name} is {share} tokens, but split 'document' takes fractions; use --split tail.")
+        if sum(share for share in shares.values() if isinstance(share, float)) >= 1:
+            raise InputError(f"the fractions of train, val and test must sum to less than 1; found {shares}.")
+
+    @property
+    def sources(self) -> list[str]:
+        return [self.source] if isinstance(self.source, str) and self.source else list(self.source)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether text is decoded at all: bytes that need no Unicode are never looked into."""
+        return self.unit == "char" or self.nfc
+
+    @property
+    def separator_text(self) -> bytes:
+        """The separator as UTF-8, its JSON escapes resolved."""
+        escaped = self.separator.replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+        try:
+            return json.loads(f'"{escaped}"').encode()
+        except (json.JSONDecodeError, UnicodeEncodeError):
+            raise InputError(f"separator {self.separator!r} is not text with JSON escapes such as \\n.") from None
+
+    def shaping(self) -> dict[str, Any]:
+        """The fields that change a corpus's bytes. Where it was read from, and what must be there, are not among them."""
+        outside = {"source", "include", "exclude", "strip_prefix", "expect_bytes", "expect_md5", "url", "licence", "vocab_from"}
+        return {key: value for key, value in asdict(self).items() if key not in outside}

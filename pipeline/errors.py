@@ -1,0 +1,11 @@
+"""The one exception that means: what was asked for cannot be done, and the message says what to change."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input: what is wrong, the value found, what is needed, the next move. Jobs print it and exit with status 2."""
+
+
+class DamagedError(InputError):
+    """A published file does not have the size or digest that its manifest promises."""

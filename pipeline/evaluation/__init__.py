@@ -1,0 +1,1 @@
+"""How good a model is against simple compressors of the same text. A model's own loss is training/scoring.py."""

@@ -1,0 +1,266 @@
+"""The only MLflow client: runs, metrics, lineage, registered models, the champion, and fetching a model's files.
+
+Only the driver talks to the tracking server. Identity is ours: a run is found by its `run_id` tag, because servers mint
+ids of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+
+import mlflow
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
+
+from pipeline import storage
+from pipeline.corpora.manifest import Corpus
+from pipeline.errors import InputError
+from pipeline.training import checkpoint
+from pipeline.training.artifact import ARTIFACT, FetchedModel
+from pipeline.training.config import TrainConfig
+
+CHAMPION = "champion"
+RUN_TAG = "unreasonable.run_id"
+DIGEST_TAG = "sha256."
+_BATCH = 1000  # metrics in one call: the server's limit
+_PACKAGE = Path(__file__).parent
+
+MAY_DIFFER = (
+    "num_workers",
+    "use_gpu",
+    "max_steps",
+    "max_epochs",
+    "max_minutes",
+    "resume",
+    "keep_checkpoints",
+    "checkpoint_every",
+)
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered version: its name, number, tags and the URI of its artifacts."""
+
+    name: str
+    version: str
+    source: str
+    tags: dict[str, str]
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+
+class Registry:
+    """A tracking server and registry at one URI."""
+
+    def __init__(self, root: str) -> None:
+        given = os.environ.get("MLFLOW_TRACKING_URI")
+        self.uri = tracking_uri(root)
+        self.artifacts = None if given else storage.join(root, "mlartifacts")  # a server knows its own
+        mlflow.set_tracking_uri(self.uri)
+        mlflow.set_registry_uri(self.uri)
+        if not given:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow sets it, and the next root would be taken for a server's
+        self.client = mlflow.MlflowClient(self.uri, self.uri)
+
+    def start_run(self, name: str, run_id: str, config: TrainConfig, corpus: Corpus) -> str:
+        """The MLflow run of one of ours, made on first use; returns MLflow's id."""
+        experiment = self._experiment(name)
+        found = self.client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1)
+        settings = {key: str(value) for key, value in asdict(config).items()}
+        if found:
+            mlflow_id = found[0].info.run_id
+            self.client.update_run(mlflow_id, status="RUNNING")
+        else:
+            tags = {RUN_TAG: run_id, "corpus_version": corpus.version, "corpus_fingerprint": corpus.fingerprint}
+            mlflow_id = self.client.create_run(experiment, run_name=run_id, tags=tags).info.run_id
+            params = [Param(key, value) for key, value in settings.items() if key not in MAY_DIFFER]
+            self.client.log_batch(mlflow_id, params=params)
+            self._log_corpus(mlflow_id, corpus)
+        for key in MAY_DIFFER:  # a param cannot change, a tag can
+            self.client.set_tag(mlflow_id, key, settings[key])
+        return str(mlflow_id)
+
+    def _experiment(self, name: str) -> str:
+        existing = self.client.get_experiment_by_name(name)
+        if existing:
+            return str(existing.experiment_id)
+        return str(self.client.create_experiment(name, artifact_location=self.artifacts))
+
+    def _log_corpus(self, mlflow_id: str, corpus: Corpus) -> None:
+        """Dataset lineage: which version of which corpus, where, and how large."""
+        profile = json.dumps({"tokens": {split: corpus.tokens_in(split) for split in corpus.manifest["splits"]}})
+        source = json.dumps({"uri": corpus.url})
+        dataset = Dataset(corpus.name, corpus.version, source_type="unreasonable", source=source, profile=profile)
+        self.client.log_inputs(mlflow_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
+    def log_rows(self, mlflow_id: str, rows: list[dict[str, Any]]) -> None:
+        """Publish journal rows as metrics, each with the time it was measured."""
+        metrics = [
+            Metric(key, float(value), int(row["time"] * 1000), int(row["step"]))
+            for row in rows
+            for key, value in row.items()
+            if key not in ("step", "time")
+        ]
+        for at in range(0, len(metrics), _BATCH):
+            self.client.log_batch(mlflow_id, metrics=metrics[at : at + _BATCH])
+
+    def end_run(self, mlflow_id: str, status: str) -> None:
+        """Mark a run FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(mlflow_id, status)
+
+    def register(self, name: str, mlflow_id: str, url: str) -> ModelVersion:
+        """Register a checkpoint's model: three files under a models-from-code pyfunc. Its digests go into version tags."""
+        files = checkpoint.read(url, ARTIFACT)
+        _, _, config = checkpoint.load_model(files, url)
+        with tempfile.TemporaryDirectory() as folder:
+            for file, data in files.items():
+                (Path(folder) / file).write_bytes(data)
+            with mlflow.start_run(run_id=mlflow_id), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*(type hints|input example)", category=UserWarning)  # see predict
+                logged = mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(_PACKAGE / "sampler_model.py"),
+                    artifacts={file: str(Path(folder) / file) for file in files},
+                    code_paths=[str(_PACKAGE)],
+                    pip_requirements=_requirements(),
+                    signature=_signature(),
+                )
+        tags = {f"{DIGEST_TAG}{file}": storage.sha256_bytes(data) for file, data in files.items()}
+        tags |= {
+            "corpus": f"{config['corpus']['name']}@{config['corpus']['version']}",
+            "corpus_fingerprint": config["corpus"]["fingerprint"],
+            "val_loss": repr(config["metrics"]["val_loss"]),
+            "val_bits_per_byte": repr(config["metrics"]["val_bits_per_byte"]),
+            "precision": "fp32",
+            "train_settings": settings_digest(config["train"]),
+            RUN_TAG: url.rstrip("/").split("/")[-2],
+        }
+        self._ensure_model(name)
+        version = self.client.create_model_version(
+            name, logged.model_uri, run_id=mlflow_id, tags=tags, model_id=logged.model_id
+        )
+        return self._version(version)
+
+    def _ensure_model(self, name: str) -> None:
+        try:
+            self.client.get_registered_model(name)
+        except MlflowException:
+            self.client.create_registered_model(name)
+
+    def champion(self, name: str) -> ModelVersion | None:
+        try:
+            return self._version(self.client.get_model_version_by_alias(name, CHAMPION))
+        except MlflowException:
+            return None
+
+    def trained(self, name: str, config: TrainConfig, corpus: Corpus) -> ModelVersion | None:
+        """The newest version of a model that was trained with these settings on this corpus version, if any."""
+        wanted = (settings_digest(asdict(config)), corpus.fingerprint)
+        try:
+            found = self.client.search_model_versions(f"name = '{name}'")
+        except MlflowException:
+            return None
+        same = [v for v in found if (v.tags.get("train_settings"), v.tags.get("corpus_fingerprint")) == wanted]
+        return self._version(max(same, key=lambda v: int(v.version))) if same else None
+
+    def promote(self, version: ModelVersion) -> None:
+        self.client.set_registered_model_alias(version.name, CHAMPION, version.version)
+
+    def resolve(self, uri: str) -> ModelVersion:
+        """The version behind models:/NAME@ALIAS or models:/NAME/VERSION; what does not exist is an InputError."""
+        name, alias, number = _parse_model_uri(uri)
+        try:
+            if alias:
+                return self._version(self.client.get_model_version_by_alias(name, alias))
+            return self._version(self.client.get_model_version(name, number))
+        except MlflowException as error:
+            known = ", ".join(sorted(model.name for model in self.client.search_registered_models())) or "none"
+            reason = str(error).splitlines()[0]
+            raise InputError(f"no model {uri} at {self.uri} ({reason}); registered are: {known}.") from None
+
+    def fetch_model(self, reference: str) -> FetchedModel:
+        """A model by models:/NAME@ALIAS, models:/NAME/VERSION, or the URL of a checkpoint folder."""
+        if not reference.startswith("models:"):
+            return checkpoint.fetch(storage.absolute(reference))
+        version = self.resolve(reference)
+        return checkpoint.fetched(version.name, version.version, version.uri, self.fetch(version))
+
+    def fetch(self, version: ModelVersion) -> dict[str, bytes]:
+        """The artifact's three files, checked against the digests in the version's tags."""
+        with tempfile.TemporaryDirectory() as folder:
+            for file in ARTIFACT:
+                _download(f"{version.uri}/artifacts/{file}", folder)
+            return checkpoint.read(storage.join(folder, "artifacts"), ARTIFACT, self.digests(version))
+
+    def digests(self, version: ModelVersion) -> dict[str, str]:
+        return {file: version.tags.get(f"{DIGEST_TAG}{file}", "") for file in ARTIFACT}
+
+    def _version(self, found: Any) -> ModelVersion:
+        return ModelVersion(found.name, str(found.version), found.source, dict(found.tags))
+
+
+def _download(uri: str, folder: str) -> None:
+    try:
+        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
+    except (MlflowException, OSError) as error:
+        raise InputError(f"cannot fetch {uri}: {str(error).splitlines()[0]}; is the artifact store there?") from None
+
+
+def settings_digest(settings: dict[str, Any]) -> str:
+    """A digest of the training settings that decide a model's weights."""
+    free = {"num_workers", "use_gpu", "resume", "keep_checkpoints", "checkpoint_every", "corpus"}
+    kept = {key: value for key, value in settings.items() if key not in free}
+    return storage.sha256_bytes(json.dumps(kept, sort_keys=True).encode())[:12]
+
+
+def tracking_uri(root: str) -> str:
+    """$MLFLOW_TRACKING_URI, else SQLite under a local root. A remote root without a server is an InputError."""
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    if not storage.is_local(root):
+        raise InputError(f"root {root} is remote, so models need a tracking server: set MLFLOW_TRACKING_URI.")
+    path = storage.filesystem(root)[1]
+    os.makedirs(path, exist_ok=True)
+    return f"sqlite:///{path}/mlflow.db"
+
+
+def _parse_model_uri(uri: str) -> tuple[str, str, str]:
+    """(name, alias, version) of a models: URI; one of the latter two is empty."""
+    rest = uri.removeprefix("models:").lstrip("/")
+    name, at, alias = rest.partition("@")
+    if at and name and alias:
+        return name, alias, ""
+    name, slash, number = rest.partition("/")
+    if slash and name and number.isdigit():
+        return name, "", number
+    raise InputError(f"model {uri!r} is neither models:/NAME@ALIAS nor models:/NAME/VERSION.")
+
+
+def _signature() -> ModelSignature:
+    params = [
+        ParamSpec("num_chars", "long", 200),
+        ParamSpec("temperature", "double", 1.0),
+        ParamSpec("top_k", "long", 0),
+        ParamSpec("seed", "long", 1),
+    ]
+    return ModelSignature(Schema([ColSpec("string", "prime")]), Schema([ColSpec("string")]), ParamSchema(params))
+
+
+def _requirements() -> list[str]:
+    """What the model's code needs, at the versions that it was made with."""
+    from importlib.metadata import version
+
+    packages = ("fsspec", "mlflow", "numpy", "safetensors", "torch")
+    return [f"{package}=={version(package).partition('+')[0]}" for package in packages]

@@ -1,0 +1,192 @@
+"""URLs to filesystems: the only module that decides how a path is read, written, published and digested.
+
+Every location is an fsspec URL. A file appears under its final name complete or not at all: local files are written
+beside and renamed after fsync, object stores put whole objects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import DamagedError, InputError
+
+TEMPORARY = ".writing-"  # prefix of a file on its way; a reader never opens one
+_READ_BYTES = 8 << 20
+
+
+def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The filesystem of a URL, and the URL's path on it. An unknown protocol is an InputError."""
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise InputError(
+            f"cannot open {url!r}: {error}. Use a path or an fsspec URL, or install the protocol's package."
+        ) from None
+    return fs, path
+
+
+def is_local(url: str) -> bool:
+    return isinstance(filesystem(url)[0], LocalFileSystem)
+
+
+def absolute(url: str) -> str:
+    """The URL with a local path made absolute: a submitted job's working directory is a cache that goes away."""
+    if "://" in url and not url.startswith(("file://", "local://")):
+        return url.rstrip("/")
+    path = url.split("://", 1)[1] if "://" in url else url
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def join(url: str, *parts: str) -> str:
+    return "/".join([url.rstrip("/"), *parts])
+
+
+def default_root() -> str:
+    return os.environ.get("UNREASONABLE_ROOT") or "~/unreasonable"
+
+
+def exists(url: str) -> bool:
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    return bool(fs.exists(path))
+
+
+def names(url: str) -> list[str]:
+    """Sorted names directly under a folder; empty when there is no such folder."""
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    try:
+        found = fs.ls(path, detail=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    own = path.rstrip("/")
+    return sorted({PurePosixPath(p).name for p in found if p.rstrip("/") != own})
+
+
+def size(url: str) -> int:
+    fs, path = filesystem(url)
+    return int(fs.size(path))
+
+
+def open_read(url: str) -> IO[bytes]:
+    fs, path = filesystem(url)
+    return fs.open(path, "rb")
+
+
+def read_bytes(url: str) -> bytes:
+    fs, path = filesystem(url)
+    return fs.cat_file(path)
+
+
+def read_range(url: str, start: int, stop: int) -> bytes:
+    fs, path = filesystem(url)
+    return fs.cat_file(path, start=start, end=stop)
+
+
+def read_json(url: str) -> Any:
+    """Parsed JSON. A file that is not JSON is refused by name."""
+    try:
+        return json.loads(read_bytes(url))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DamagedError(f"{url} is not JSON ({error}); restore it, or rebuild what it belongs to.") from None
+
+
+@contextlib.contextmanager
+def writing(url: str) -> Iterator[IO[bytes]]:
+    """Open a new file for writing; it is published under `url` when the block ends well, and leaves nothing otherwise."""
+    fs, path = filesystem(url)
+    if isinstance(fs, LocalFileSystem):
+        with _writing_local(path) as file:
+            yield file
+        return
+    file = fs.open(path, "wb")
+    try:
+        yield file
+    except BaseException:
+        # close() would complete the upload and publish half a file.
+        with contextlib.suppress(Exception):
+            file.discard()
+        file.closed = True
+        raise
+    file.close()
+
+
+@contextlib.contextmanager
+def _writing_local(path: str) -> Iterator[IO[bytes]]:
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f"{TEMPORARY}{name}-{uuid.uuid4().hex[:8]}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)  # the rename itself must survive a power cut
+    finally:
+        os.close(handle)
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    with writing(url) as file:
+        file.write(data)
+
+
+def write_json(url: str, value: Any, indent: int | None = 2) -> None:
+    write_bytes(url, (json.dumps(value, indent=indent, ensure_ascii=False, sort_keys=True) + "\n").encode())
+
+
+def remove_tree(url: str) -> None:
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
+def check_writable(url: str) -> None:
+    """Raise InputError, naming the URL and the reason, unless a file can be created and removed under `url`."""
+    probe = join(url, f"{TEMPORARY}probe-{uuid.uuid4().hex[:8]}")
+    try:
+        write_bytes(probe, b"")
+        fs, path = filesystem(probe)
+        fs.rm_file(path)
+    except Exception as error:  # every store has exceptions of its own
+        raise InputError(f"cannot write under {url}: {type(error).__name__}: {error}. Choose another --root.") from None
+
+
+def check_reachable_by(root: str, nodes: int) -> None:
+    """Refuse a local root on a cluster of several nodes: workers elsewhere would not see it."""
+    if nodes > 1 and is_local(root) and os.environ.get("UNREASONABLE_SHARED_ROOT") != "1":
+        raise InputError(
+            f"root {root} is on one machine, the cluster has {nodes} nodes; give --root a URL that all of them reach, such as "
+            "s3://bucket/unreasonable, or set UNREASONABLE_SHARED_ROOT=1 if it is a shared file system."
+        )
+
+
+def sha256(url: str) -> str:
+    """Hex SHA-256 of a file's bytes, read in bounded pieces."""
+    digest = hashlib.sha256()
+    with open_read(url) as file:
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def sha256_bytes(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()

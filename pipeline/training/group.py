@@ -1,0 +1,37 @@
+"""The ranks of a run: what they tell each other, over torch.distributed, or nothing when there is one."""
+
+from __future__ import annotations
+
+import torch
+from torch import distributed
+
+from pipeline.training.lanes import lane_range
+
+
+class Group:
+    """This process's place among the ranks. Every method is collective: all ranks must call it."""
+
+    def __init__(self) -> None:
+        several = distributed.is_available() and distributed.is_initialized()
+        self.rank = distributed.get_rank() if several else 0
+        self.world_size = distributed.get_world_size() if several else 1
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over ranks, in place. Even one rank of one goes through here, so that tests see what runs."""
+        if self.world_size > 1:
+            distributed.all_reduce(tensor, op=distributed.ReduceOp.SUM)
+        return tensor
+
+    def gather_lanes(self, state: torch.Tensor, lanes: int) -> torch.Tensor:
+        """Each rank's lane state (L, S, B of the rank, H) as all lanes' state (L, S, B, H), on every rank."""
+        if self.world_size == 1:
+            return state
+        whole = torch.zeros((*state.shape[:2], lanes, state.shape[3]), dtype=state.dtype, device=state.device)
+        own = lane_range(self.rank, self.world_size, lanes)
+        whole[:, :, own.start : own.stop] = state
+        self.sum(whole.view(torch.int64 if whole.element_size() == 8 else torch.int32))  # as integers: keeps every bit
+        return whole

@@ -1,0 +1,79 @@
+"""Lanes: how a split becomes a stateful batch.
+
+The global batch is `global_batch_size` lanes. In an epoch lane i reads its own contiguous stretch, all of equal length;
+what is left over, under one seq_len a lane, moves by an offset each epoch, so that it is not always the same text.
+Ranks own contiguous, possibly unequal, ranges of lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.errors import InputError
+
+_STRIDE = 2_654_435_761  # a prime, so that the offsets of successive epochs reach all of the remainder
+
+
+class TokenSource(Protocol):
+    """A long sequence of tokens, such as shards.Tokens."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int) -> np.ndarray: ...
+
+
+def lane_range(rank: int, world_size: int, lanes: int) -> range:
+    """The lanes that a rank owns: contiguous, and as equal as can be."""
+    return range(rank * lanes // world_size, (rank + 1) * lanes // world_size)
+
+
+@dataclass(frozen=True)
+class LanePlan:
+    """Where every lane reads at every step."""
+
+    num_tokens: int
+    global_batch_size: int
+    seq_len: int
+
+    def __post_init__(self) -> None:
+        needed = self.global_batch_size * self.seq_len + 1
+        if self.num_tokens < needed:
+            raise InputError(
+                f"train split has {self.num_tokens:,} tokens; {self.global_batch_size} lanes of seq_len {self.seq_len} "
+                f"need {needed:,}. Lower --seq_len or --global_batch_size, or use a larger corpus."
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return (self.num_tokens - 1) // (self.global_batch_size * self.seq_len)
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.global_batch_size * self.seq_len
+
+    def start(self, epoch: int, lane: int, step: int) -> int:
+        """The first input token of a lane at a step of an epoch."""
+        lane_tokens = self.steps_per_epoch * self.seq_len
+        remainder = self.num_tokens - 1 - self.global_batch_size * lane_tokens
+        return epoch * _STRIDE % (remainder + 1) + lane * lane_tokens + step * self.seq_len
+
+    def batch(self, tokens: TokenSource, lanes: range, epoch: int, step: int) -> np.ndarray:
+        """The tokens of some lanes at a step: int64 of shape (T + 1, B); inputs are [:-1], targets [1:]."""
+        batch = np.empty((self.seq_len + 1, len(lanes)), np.int64)
+        for column, lane in enumerate(lanes):
+            start = self.start(epoch, lane, step)
+            batch[:, column] = tokens.read(start, start + self.seq_len + 1)
+        return batch
+
+
+def eval_bounds(num_tokens: int, lanes: int) -> list[int]:
+    """Bounds of evaluation lanes over a split: lane i predicts tokens bounds[i] + 1 to bounds[i + 1].
+
+    Every token but the first is predicted exactly once. A split too short for `lanes` lanes of 64 tokens gets fewer.
+    """
+    predicted = num_tokens - 1
+    lanes = max(1, min(lanes, predicted // 64))
+    return [lane * predicted // lanes for lane in range(lanes + 1)]

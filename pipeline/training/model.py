@@ -1,0 +1,103 @@
+"""The recurrent core: stacked one-layer LSTM, GRU or RNN cells over characters, and a linear head.
+
+Follows char-rnn (Karpathy 2015): one-hot or embedded input, dropout between layers and before the head, forget-gate
+bias 1. Shapes: B lanes, T time, V vocab, H hidden, L layers, S tensors of state a layer (LSTM 2: hidden and cell).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pipeline.training.config import ModelConfig
+
+CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+
+# Given the layer below (0 is the first layer's output) and outputs (T, B, H), the scaled dropout mask.
+Masks = Callable[[int, torch.Tensor], torch.Tensor]
+
+
+class CharRNN(nn.Module):
+    """A character-level recurrent language model.
+
+    Layers are separate one-layer modules, so that the fused CPU and cuDNN kernels are kept and dropout is ours.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size) if config.embedding_size else None
+        sizes = [config.embedding_size or config.vocab_size, *[config.hidden_size] * (config.num_layers - 1)]
+        self.layers = nn.ModuleList(CELLS[config.cell](size, config.hidden_size) for size in sizes)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size)
+
+    @property
+    def states_per_layer(self) -> int:
+        return 2 if self.config.cell == "lstm" else 1
+
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def initial_state(self, lanes: int) -> torch.Tensor:
+        """A zero state, (L, S, B, H)."""
+        shape = (self.config.num_layers, self.states_per_layer, lanes, self.config.hidden_size)
+        return torch.zeros(shape, dtype=self.head.weight.dtype, device=self.head.weight.device)
+
+    def forward(
+        self, tokens: torch.Tensor, state: torch.Tensor, masks: Masks | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """tokens (T, B) and state (L, S, B, H) to logits (T, B, V) and the next state."""
+        if self.embedding is not None:
+            outputs = self.embedding(tokens)  # (T, B, E)
+        else:
+            outputs = functional.one_hot(tokens, self.config.vocab_size).to(self.head.weight.dtype)  # (T, B, V)
+        states = []
+        for index, layer in enumerate(self.layers):
+            outputs, carried = layer(outputs, _unpacked(state[index]))
+            states.append(torch.stack([tensor[0] for tensor in carried]) if isinstance(carried, tuple) else carried)
+            if masks is not None:
+                outputs = outputs * masks(index, outputs)  # (T, B, H)
+        return self.head(outputs), torch.stack(states)
+
+    def step(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One character for each lane, as `rnn.step` in the post: tokens (B,) to logits (B, V) and the next state."""
+        logits, state = self(x.unsqueeze(0), state)
+        return logits[0], state
+
+
+def _unpacked(state: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    """One layer's state (S, B, H) as torch.nn takes it: (1, B, H), or a pair of them for an LSTM."""
+    if len(state) == 2:
+        return state[0:1].contiguous(), state[1:2].contiguous()
+    return state
+
+
+def initialize(model: CharRNN, seed: int) -> None:
+    """Glorot input weights, orthogonal recurrent weights (Saxe et al. 2013), zero biases, LSTM forget-gate bias 1
+    (Jozefowicz et al. 2015). Depends on the seed alone and leaves the global generator alone."""
+    generator = torch.Generator().manual_seed(seed)
+    size = model.config.hidden_size
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "bias" in name:
+                parameter.zero_()
+                if model.config.cell == "lstm" and "bias_ih" in name:
+                    parameter[size : 2 * size] = 1.0
+            elif "weight_hh" in name:
+                for gate in parameter.view(GATES[model.config.cell], size, size):
+                    nn.init.orthogonal_(gate, generator=generator)
+            elif name == "layers.0.weight_ih_l0" and model.embedding is None:
+                parameter.normal_(generator=generator)  # a one-hot input has a fan-in of 1
+            elif "weight_ih" in name:
+                bound = math.sqrt(6 / (parameter.shape[1] + size))
+                parameter.uniform_(-bound, bound, generator=generator)
+            elif "embedding" in name:
+                parameter.normal_(generator=generator)
+            else:
+                bound = 1 / math.sqrt(size)
+                parameter.uniform_(-bound, bound, generator=generator)

@@ -255,7 +255,7 @@ def _signature() -> ModelSignature:
         ParamSpec("top_k", "long", 0),
         ParamSpec("seed", "long", 1),
     ]
-    return ModelSignature(Schema([ColSpec("string", "prime")]), Schema([ColSpec("string")]), ParamSchema(params))
+    return ModelSignature(Schema([ColSpec("string")]), Schema([ColSpec("string")]), ParamSchema(params))
 
 
 def _requirements() -> list[str]:

@@ -56,7 +56,7 @@ def ray_runner(num_workers: int = 0) -> Runner:
                 return {"index": row["id"], "result": "", "error": str(error)}
 
         dataset = ray.data.range(len(tasks), override_num_blocks=len(tasks))
-        compute = ray.data.TaskPoolStrategy(size=num_workers) if num_workers else None
+        compute = ray.data.TaskPoolStrategy(size=min(num_workers, len(tasks))) if num_workers else None
         for row in dataset.map(one, num_cpus=1, compute=compute).iter_rows():
             if row["error"]:
                 raise InputError(row["error"])

@@ -158,7 +158,7 @@ def _place(
     at, total = 0, _length(documents, separator_tokens)
     for document in documents:
         start, stop = max(low, at), min(high, at + document.tokens)
-        empty_here = not document.tokens and (low <= at < high or low < at == high == total)
+        empty_here = not document.tokens and (low <= at < high or (at == high == total and (low < high or not total)))
         if start < stop or empty_here:
             placed.append(Placed(document, split, start - low, start - at, max(0, stop - start)))
         for chunk in document.chunks:

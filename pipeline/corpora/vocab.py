@@ -42,6 +42,8 @@ class Vocab:
         limit = 256 if unit == "byte" else 0x110000
         if not known or None in self.symbols[1:] or known != sorted(set(known)) or not 0 <= known[0] <= known[-1] < limit:
             raise InputError(f"a {unit} vocabulary must be distinct symbols below {limit} in ascending order; found {self}.")
+        if unit == "char" and any(0xD800 <= symbol < 0xE000 for symbol in known):
+            raise InputError("a char vocabulary has no surrogates: they are not characters.")
         self.has_unknown = self.symbols[0] is None
         self._table = np.full(limit, -1, np.int64)
         self._table[known] = np.arange(len(self.symbols) - len(known), len(self.symbols))

@@ -1,0 +1,175 @@
+"""Building a corpus: the same bytes whoever builds it, and every byte accounted for."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline import storage
+from pipeline.corpora.build import build_corpus, ray_runner
+from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.manifest import Corpus, open_corpus
+from pipeline.errors import DamagedError, InputError
+
+
+def build(root: Path, source: object, **changes: object) -> Corpus:
+    config = CorpusConfig(name="c", source=str(source), **changes)  # type: ignore[arg-type]
+    return open_corpus(str(root), f"c@{build_corpus(config, str(root))['version']}")
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def decoded(corpus: Corpus, split: str) -> bytes:
+    """A split's text, read from the shard files with nothing but pyarrow."""
+    symbols = corpus.manifest["vocab"]["symbols"]
+    text = bytearray()
+    for shard in corpus.manifest["splits"][split]["shards"]:
+        tokens = pa.ipc.open_file(pa.memory_map(f"{corpus.url}/{shard['file']}")).read_all()["token"].to_pylist()
+        text += b"".join(chr(symbols[t]).encode() if corpus.vocab.unit == "char" else bytes([symbols[t]]) for t in tokens)
+    return bytes(text)
+
+
+def source_texts(folder: Path) -> dict[bytes, bytes]:
+    return {str(p.relative_to(folder)).encode(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_every_document_is_there_with_its_own_bytes(corpus: Corpus, texts: Path) -> None:
+    sources = source_texts(texts)
+    rows = pa.ipc.open_file(pa.memory_map(f"{corpus.url}/documents.arrow")).read_all().to_pylist()
+    assert {row["path"] for row in rows} == set(sources)  # hidden files and '_' folders too
+    splits = {split: decoded(corpus, split) for split in ("train", "val", "test")}
+    for row in rows:
+        assert splits[row["split"]][row["offset"] : row["offset"] + row["length"]] == sources[row["path"]]
+    assert sum(map(len, splits.values())) == sum(map(len, sources.values())) == corpus.manifest["bytes"]["source"]
+
+
+def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path, texts: Path, local_ray: None) -> None:
+    config = CorpusConfig(name="c", source=str(texts), chunk_bytes=4096, shard_bytes=50_000)
+    built: list[dict[str, Any]] = []
+    for number, run in enumerate([ray_runner(1), ray_runner(2)]):
+        built.append(build_corpus(config, str(tmp_path / str(number)), run))
+    here = build_corpus(config, str(tmp_path / "here"))
+    assert built[0]["version"] == built[1]["version"] == here["version"]
+    assert contents(built[0]["url"]) == contents(built[1]["url"]) == contents(here["url"])
+
+
+def test_a_tree_and_its_archives_give_the_same_bytes(tmp_path: Path, texts: Path) -> None:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        tar.add(texts, arcname="texts-1.0")
+    archives = {"a.tar": plain.getvalue(), "a.tar.gz": gzip.compress(plain.getvalue()),
+                "a.tar.bz2": bz2.compress(plain.getvalue()), "a.tar.xz": lzma.compress(plain.getvalue())}  # fmt: skip
+    for name, data in archives.items():
+        (tmp_path / name).write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in texts.rglob("*"):
+            archive.write(path, f"texts-1.0/{path.relative_to(texts)}")
+    tree = build(tmp_path / "tree", texts, chunk_bytes=4096, strip_prefix="texts-*/")
+    for name in [*archives, "a.zip"]:
+        packed = build(tmp_path / name.replace(".", "-"), tmp_path / name, chunk_bytes=4096, strip_prefix="texts-*/")
+        assert packed.fingerprint == tree.fingerprint, name
+        assert contents(packed.url) == contents(tree.url), name
+
+
+def test_one_large_file_is_cut_alike_as_file_and_stream(tmp_path: Path, texts: Path) -> None:
+    text = b"".join((texts / name).read_bytes() for name in ("ast.py", "calendar.py", "enum.py"))
+    (tmp_path / "t.txt").write_bytes(text)
+    (tmp_path / "t.txt.gz").write_bytes(gzip.compress(text))
+    plain = build(tmp_path / "1", tmp_path / "t.txt", chunk_bytes=3000, shard_bytes=40_000)
+    packed = build(tmp_path / "2", tmp_path / "t.txt.gz", chunk_bytes=3000, shard_bytes=40_000)
+    assert contents(plain.url) == contents(packed.url)
+    assert decoded(plain, "train") + decoded(plain, "val") + decoded(plain, "test") == text
+
+
+def test_unchanged_sources_are_recognised(tmp_path: Path, texts: Path) -> None:
+    for path in texts.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    config = CorpusConfig(name="c", source=str(texts))
+    assert build_corpus(config, str(tmp_path))["built"]
+    assert not build_corpus(config, str(tmp_path))["built"]
+    assert build_corpus(config, str(tmp_path), force=True)["built"]
+
+
+def test_the_last_of_duplicate_members_counts(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for text in (b"first zzz", b"second"):
+            member = tarfile.TarInfo("a.txt")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
+    corpus = build(tmp_path / "root", tmp_path / "a.tar", val=0.0, test=0.0)
+    assert decoded(corpus, "train") == b"second"
+    assert ord("z") not in corpus.vocab.symbols
+
+
+def test_links_and_broken_text_are_skipped_and_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "good.txt").write_bytes("gut é".encode())
+    (folder / "bad.txt").write_bytes(b"ab\xff" * 10)
+    (folder / "link.txt").symlink_to("good.txt")
+    corpus = build(tmp_path / "root", folder, unit="char", decoding="skip", split="tail", val=0.0, test=0.0)
+    skipped = [json.loads(line) for line in contents(corpus.url)["skipped.jsonl"].splitlines()]
+    assert [(s["path"], s["reason"].split(" (")[0]) for s in skipped] == [("bad.txt", "invalid UTF-8 at byte 2"), ("link.txt", "link")]
+    assert corpus.manifest["bytes"]["source"] == 6 + 30 == corpus.manifest["bytes"]["text"] + corpus.manifest["bytes"]["skipped"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "/no/such/place"}, "does not exist"),
+        ({"source": str(Path(__file__).parent), "include": ["*.nothing"]}, "no document"),
+        ({"unit": "char"}, r"latin\.txt: invalid UTF-8 at byte 1 .*--decoding"),
+        ({"split": "tail", "train": 10**9, "val": "rest"}, "the splits need"),
+        ({"expect_bytes": 5}, "exactly one|expect_bytes is 5"),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_leaves_nothing(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    source = tmp_path / "latin.txt"
+    source.write_bytes(b"\x61\xe9 text that is long enough")
+    with pytest.raises(InputError, match=message):
+        build(tmp_path / "root", changes.pop("source", source), **changes)
+    left = [p for p in (tmp_path / "root").rglob("*") if p.is_file()] if (tmp_path / "root").exists() else []
+    assert left == []
+
+
+def test_a_damaged_shard_is_refused_by_name(tmp_path: Path, texts: Path) -> None:
+    corpus = build(tmp_path, texts)
+    shard = Path(corpus.url) / "train-00000.arrow"
+    good = shard.read_bytes()
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 1
+    for damage, verify in ((good[:-9], False), (bytes(flipped), True)):
+        shard.write_bytes(damage)
+        with pytest.raises(DamagedError, match="train-00000.arrow"):
+            corpus.open_split("train", verify=verify)
+    shard.unlink()
+    with pytest.raises(DamagedError, match=r"train-00000.arrow is missing"):
+        corpus.open_split("train")
+
+
+def test_a_vocabulary_can_be_frozen(tmp_path: Path, texts: Path) -> None:
+    (tmp_path / "small.txt").write_bytes(b"abc abc")
+    build(tmp_path, texts)
+    config = CorpusConfig(name="small", source=str(tmp_path / "small.txt"), vocab_from="c", val=0.0, test=0.0)
+    build_corpus(config, str(tmp_path))
+    small = open_corpus(str(tmp_path), "small")
+    assert small.vocab == open_corpus(str(tmp_path), "c").vocab
+    assert decoded(small, "train") == b"abc abc"
+
+
+def test_staging_is_gone_after_a_build(tmp_path: Path, texts: Path) -> None:
+    build(tmp_path, texts)
+    assert storage.names(str(tmp_path / "corpora" / ".staging")) == []

@@ -1,0 +1,75 @@
+"""The jobs as a person runs them: processes, exit statuses, one line of error, one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parent.parent.parent
+RECIPE = """
+corpus: {{name: mine, source: {source}, val: 0.2, test: 0.0}}
+train: {{num_layers: 1, hidden_size: 24, global_batch_size: 8, seq_len: 32, max_steps: 20, eval_every: 20, num_workers: 2}}
+sample: {{num_files: 2, num_chars: 300}}
+"""
+
+
+def job(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, f"jobs/{name}.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=HOUSE, env={**os.environ, **environment}, check=False)
+
+
+@pytest.mark.parametrize("name", ["build_corpus", "train", "sample", "reproduce"])
+def test_help_and_bad_flags(name: str) -> None:
+    shown = job(name, "--help")
+    assert shown.returncode == 0
+    assert "--recipe" in shown.stdout
+    for arguments in (["--no_such_flag", "1"], ["--recipe", "nope"], ["--scale", "nope"]):
+        refused = job(name, *arguments)
+        assert refused.returncode == 2
+        assert refused.stdout == ""
+        assert len(refused.stderr.splitlines()) == 1, refused.stderr
+        assert refused.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "--num_layers", "two"], "num_layers"),
+        (["train", "--num_layers", "0"], "num_layers is 0"),
+        (["train", "--corpus", "nope"], "no corpus 'nope'"),
+        (["train", "--learning_rate", "nan"], "learning_rate"),
+        (["train", "--resume", "nope", "--corpus", "nope"], "no corpus"),
+        (["build_corpus", "--source", "/no/such/file"], "does not exist"),
+        (["build_corpus", "--unit", "word"], "unit"),
+        (["sample", "--model", "models:/nope@champion"], "no model"),
+        (["sample", "--temperature", "-1"], "temperature"),
+    ],
+)
+def test_wrong_values_are_one_line_and_status_two(arguments: list[str], expected: str) -> None:
+    refused = job(*arguments)
+    assert refused.returncode == 2, refused.stderr
+    assert refused.stdout == ""
+    errors = [line for line in refused.stderr.splitlines() if "mlflow.store.db" not in line]
+    assert len(errors) == 1, refused.stderr
+    assert expected in errors[0]
+
+
+def test_a_recipe_from_source_to_report_and_again(tmp_path: Path, texts: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(RECIPE.format(source=texts))
+    root = tmp_path / "root"
+    first = job("reproduce", "--recipe", recipe, "--root", root)
+    assert first.returncode == 0, first.stderr
+    result = json.loads(first.stdout.splitlines()[-1])
+    assert set(result["val_bits_per_byte"]) == {"model", "xz", "unigram"}
+    assert len((root / "samples" / "mine-1" / "sample-00000.txt").read_bytes()) == 300
+    again = job("reproduce", "--recipe", recipe, "--root", root)
+    assert json.loads(again.stdout.splitlines()[-1])["model"] == result["model"]
+    sampled = job("sample", "--recipe", recipe, "--root", root)  # everything is there: no engine starts
+    assert json.loads(sampled.stdout.splitlines()[-1])["written"] == 0
+    assert "starting a local Ray" not in sampled.stderr

@@ -1,0 +1,146 @@
+"""Training on real Ray workers, with a real SQLite MLflow: tracked, registered, scored again, champion decided."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+
+from pipeline.corpora.build import build_corpus
+from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.manifest import open_corpus
+from pipeline.errors import DamagedError, InputError
+from pipeline.experiment import ensure_trained, run_experiment, score_on
+from pipeline.registry import Registry
+from pipeline.sampling.batch import sample_files
+from pipeline.sampling.config import SampleConfig
+from pipeline.training import checkpoint
+from pipeline.training.config import TrainConfig
+from pipeline.training.preflight import check_run
+
+CONFIG = TrainConfig(
+    corpus="texts", num_layers=1, hidden_size=32, global_batch_size=8, seq_len=32, optimizer="adam", learning_rate=0.01,
+    max_steps=60, eval_every=20, num_workers=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> str:
+    root = str(tmp_path_factory.mktemp("home"))
+    build_corpus(CorpusConfig(name="texts", source=str(texts), val=0.2, test=0.0), root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def result(home: str, local_ray: None) -> dict[str, Any]:
+    return run_experiment(CONFIG, home, "texts", open_corpus(home, "texts"))
+
+
+def test_the_loss_falls_and_every_step_has_one_row(result: dict[str, Any]) -> None:
+    rows = [json.loads(line) for line in Path(result["run"], "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    assert rows[-1]["train_loss"] < 0.9 * rows[0]["train_loss"]
+    assert [row["step"] for row in rows if "val_loss" in row] == [20, 40, 60]
+
+
+def test_mlflow_has_the_run(result: dict[str, Any], home: str) -> None:
+    client = Registry(home).client
+    run = client.get_run(result["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["unreasonable.run_id"] == result["run_id"]
+    assert run.data.params["hidden_size"] == "32"
+    (dataset,) = run.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("texts", result["corpus"].split("@")[1])
+    rows = [json.loads(line) for line in Path(result["run"], "metrics.jsonl").read_text().splitlines()]
+    history = client.get_metric_history(result["mlflow_run_id"], "train_loss")
+    assert [(m.step, m.value) for m in sorted(history, key=lambda m: m.step)] == [(r["step"], r["train_loss"]) for r in rows]
+
+
+def test_the_registered_model_scores_what_the_run_reported(result: dict[str, Any], home: str) -> None:
+    registry = Registry(home)
+    version = registry.resolve("models:/texts@champion")
+    assert version.uri == result["model"]
+    scored = score_on(registry, version, open_corpus(home, "texts"))
+    assert scored == pytest.approx(result["val_bits_per_byte"], rel=1e-5)
+
+
+def test_mlflow_itself_samples_what_our_job_samples(result: dict[str, Any], home: str, tmp_path: Path) -> None:
+    registry = Registry(home)
+    model = mlflow.pyfunc.load_model(result["model"])
+    params = {"num_chars": 120, "temperature": 0.7, "seed": 3}
+    (text,) = model.predict(["def "], params=params)
+    ours = SampleConfig(model=result["model"], num_files=1, prime="def ", **params)  # type: ignore[arg-type]
+    sample_files(ours, registry.fetch_model(result["model"]), str(tmp_path), local=True)
+    assert (tmp_path / "sample-00000.txt").read_text() == text
+
+
+def test_a_tampered_model_is_refused_by_name(result: dict[str, Any], home: str) -> None:
+    registry = Registry(home)
+    (weights,) = Path(home, "mlartifacts").rglob("weights.safetensors")
+    good = weights.read_bytes()
+    try:
+        weights.write_bytes(good[:-4] + b"\0\0\0\1")
+        with pytest.raises(DamagedError, match=r"weights\.safetensors"):
+            registry.fetch_model(result["model"])
+    finally:
+        weights.write_bytes(good)
+
+
+def test_a_run_on_ray_is_the_same_run_again_and_a_stopped_one_resumes_to_it(result: dict[str, Any], home: str) -> None:
+    from pipeline.training.trainer import run_training
+
+    short = dataclasses.replace(CONFIG, max_steps=40)
+    run_training(short, home, "again", "texts")
+    run_training(CONFIG, home, "again", "texts")  # goes on from step 40
+    for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
+        files = [Path(run, checkpoint.name(60), name).read_bytes() for run in (result["run"], f"{home}/runs/again")]
+        assert files[0] == files[1], name
+
+
+def test_what_is_trained_is_not_trained_again(result: dict[str, Any], home: str) -> None:
+    corpus = open_corpus(home, "texts")
+    assert ensure_trained(CONFIG, home, "texts", corpus)["model"] == result["model"]
+    assert Registry(home).trained("texts", dataclasses.replace(CONFIG, seed=5), corpus) is None
+
+
+def test_a_worse_model_does_not_become_champion(result: dict[str, Any], home: str) -> None:
+    worse = run_experiment(dataclasses.replace(CONFIG, max_steps=5), home, "texts", open_corpus(home, "texts"))
+    assert not worse["champion"]
+    assert Registry(home).resolve("models:/texts@champion").uri == result["model"]
+
+
+def test_more_workers_than_the_cluster_has_are_refused_at_once(home: str, local_ray: None) -> None:
+    from pipeline.training.trainer import run_training
+
+    with pytest.raises(InputError, match="7 workers need 7 CPUs, the cluster has 2"):
+        run_training(dataclasses.replace(CONFIG, num_workers=7), home, "never", "texts")
+    with pytest.raises(InputError, match="GPU"):
+        run_training(dataclasses.replace(CONFIG, use_gpu=True), home, "never", "texts")
+    assert not Path(home, "runs", "never").exists()
+
+
+def test_finished_and_unknown_runs_are_not_resumed(result: dict[str, Any], home: str) -> None:
+    with pytest.raises(InputError, match="is finished"):
+        check_run(dataclasses.replace(CONFIG, resume=result["run_id"]), home)
+    with pytest.raises(InputError, match="no run 'nope'"):
+        check_run(dataclasses.replace(CONFIG, resume="nope"), home)
+
+
+@pytest.mark.parametrize(("uri", "message"), [("models:/nope@champion", "registered are: texts"), ("models:/texts/99", "no model"),
+                                              ("models:/texts", "neither"), ("/nowhere", "no complete checkpoint")])  # fmt: skip
+def test_an_unknown_model_is_one_clear_error(result: dict[str, Any], home: str, uri: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Registry(home).fetch_model(uri)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_training_on_a_gpu_with_bf16(home: str) -> None:
+    from pipeline.training.trainer import run_training
+
+    run_training(dataclasses.replace(CONFIG, use_gpu=True, num_workers=1, precision="bf16"), home, "gpu", "texts")

@@ -67,7 +67,8 @@ class Registry:
     def __init__(self, root: str) -> None:
         given = os.environ.get("MLFLOW_TRACKING_URI")
         self.uri = tracking_uri(root)
-        self.artifacts = None if given else storage.join(root, "mlartifacts")  # a server knows its own
+        served = self.uri.startswith(("http:", "https:"))
+        self.artifacts = None if served else storage.join(root, "mlartifacts")  # a server knows its own
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
         if not given:

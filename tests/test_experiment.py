@@ -131,8 +131,15 @@ def test_finished_and_unknown_runs_are_not_resumed(result: dict[str, Any], home:
         check_run(dataclasses.replace(CONFIG, resume="nope"), home)
 
 
-@pytest.mark.parametrize(("uri", "message"), [("models:/nope@champion", "registered are: texts"), ("models:/texts/99", "no model"),
-                                              ("models:/texts", "neither"), ("/nowhere", "no complete checkpoint")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("models:/nope@champion", "registered are: texts"),
+        ("models:/texts/99", "no model"),
+        ("models:/texts", "neither"),
+        ("/nowhere", "no complete checkpoint"),
+    ],
+)
 def test_an_unknown_model_is_one_clear_error(result: dict[str, Any], home: str, uri: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Registry(home).fetch_model(uri)

@@ -46,6 +46,8 @@ def sample_files(config: SampleConfig, model: FetchedModel, output: str, *, loca
     records = {name: record for name in names if (record := _record(output, name)) is not None}
     if records:
         log.info("sample %s: %d of %d files are there already", model.name, len(records), len(names))
+    if missing:
+        log.info("sample %s: %d files of %s characters", model.uri, len(missing), f"{config.num_chars:,}")
     groups = _groups(missing)
     progress = Progress(f"sample {model.name}", len(missing) * config.num_chars, "chars")
     results = _here(groups, config, model, output) if local else _on_ray(groups, config, model, output)
@@ -138,6 +140,7 @@ class Sampler:
 
         config = self.config
         prime = config.prime.encode()
+        log.info("files %d-%d: sampling", numbers[0], numbers[-1])
         requests = [
             Request(number, config.num_chars, config.temperature, config.top_k, prime, config.seed) for number in numbers
         ]
@@ -196,7 +199,7 @@ def _on_ray(groups: list[list[int]], config: SampleConfig, model: FetchedModel, 
         return
     dataset = ray.data.from_items([{"numbers": json.dumps(numbers)} for numbers in groups], override_num_blocks=len(groups))
     actors = ray.data.ActorPoolStrategy(size=min(config.num_workers, len(groups)))
-    shared = ray.put(model)  # one copy per node; in a list, since Ray warns of large constructor arguments
+    shared = ray.put(model)  # one copy per node, whatever the number of actors
     mapped = dataset.map(RaySampler, fn_constructor_args=(config, [shared], output), compute=actors, num_cpus=1)
     for row in mapped.iter_rows():
         yield json.loads(row["records"])

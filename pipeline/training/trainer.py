@@ -45,6 +45,7 @@ def run_training(config: TrainConfig, root: str, run_id: str, name: str) -> dict
                 num_to_keep=config.keep_checkpoints, checkpoint_score_attribute="val_loss", checkpoint_score_order="min"
             ),
             failure_config=ray.train.FailureConfig(max_failures=0),
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
     try:

@@ -122,8 +122,13 @@ def test_links_and_broken_text_are_skipped_and_listed(tmp_path: Path) -> None:
     (folder / "link.txt").symlink_to("good.txt")
     corpus = build(tmp_path / "root", folder, unit="char", decoding="skip", split="tail", val=0.0, test=0.0)
     skipped = [json.loads(line) for line in contents(corpus.url)["skipped.jsonl"].splitlines()]
-    assert [(s["path"], s["reason"].split(" (")[0]) for s in skipped] == [("bad.txt", "invalid UTF-8 at byte 2"), ("link.txt", "link")]
-    assert corpus.manifest["bytes"]["source"] == 6 + 30 == corpus.manifest["bytes"]["text"] + corpus.manifest["bytes"]["skipped"]
+    assert [(s["path"], s["reason"].split(" (")[0]) for s in skipped] == [
+        ("bad.txt", "invalid UTF-8 at byte 2"),
+        ("link.txt", "link"),
+    ]
+    assert (
+        corpus.manifest["bytes"]["source"] == 6 + 30 == corpus.manifest["bytes"]["text"] + corpus.manifest["bytes"]["skipped"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,10 +158,10 @@ def test_a_damaged_shard_is_refused_by_name(tmp_path: Path, texts: Path) -> None
     flipped[len(good) // 2] ^= 1
     for damage, verify in ((good[:-9], False), (bytes(flipped), True)):
         shard.write_bytes(damage)
-        with pytest.raises(DamagedError, match="train-00000.arrow"):
+        with pytest.raises(DamagedError, match=r"train-00000\.arrow"):
             corpus.open_split("train", verify=verify)
     shard.unlink()
-    with pytest.raises(DamagedError, match=r"train-00000.arrow is missing"):
+    with pytest.raises(DamagedError, match=r"train-00000\.arrow is missing"):
         corpus.open_split("train")
 
 

@@ -49,7 +49,9 @@ def test_worlds_of_one_to_four_agree(corpus: Any, tmp_path: Path, lanes: int) ->
     results = {world: run(world, corpus.url, settings, tmp_path / f"{world}.pt") for world in worlds}
     one = results.pop(1)
     for world, other in results.items():
-        torch.testing.assert_close(torch.tensor(other["losses"]), torch.tensor(one["losses"]), rtol=1e-8, atol=0, msg=str(world))
+        torch.testing.assert_close(
+            torch.tensor(other["losses"]), torch.tensor(one["losses"]), rtol=1e-8, atol=0, msg=str(world)
+        )
         assert other["val"] == pytest.approx(one["val"], rel=1e-8)
         torch.testing.assert_close(other["lanes"], one["lanes"], rtol=1e-6, atol=1e-10)
         for name, value in one["weights"].items():

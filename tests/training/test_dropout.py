@@ -14,7 +14,10 @@ def test_a_lanes_mask_does_not_depend_on_who_computes_it() -> None:
 
 def test_masks_differ_by_seed_step_layer_and_lane() -> None:
     like = torch.empty(20, 2, 30)
-    masks = [dropout_mask(like, range(2), 0.5, seed, step, layer) for seed, step, layer in [(1, 1, 0), (2, 1, 0), (1, 2, 0), (1, 1, 1)]]
+    masks = [
+        dropout_mask(like, range(2), 0.5, seed, step, layer)
+        for seed, step, layer in [(1, 1, 0), (2, 1, 0), (1, 2, 0), (1, 1, 1)]
+    ]
     flat = [mask[:, lane].flatten() for mask in masks for lane in range(2)]
     for i, one in enumerate(flat):
         for other in flat[:i]:

@@ -37,7 +37,14 @@ def test_the_loss_falls(make_trainer: Make, kept: Kept) -> None:
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adamw"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_stopped_and_resumed_equals_uninterrupted(make_trainer: Make, tmp_path: Path, optimizer: str, cell: str) -> None:
-    settings = {"optimizer": optimizer, "cell": cell, "dropout": 0.2, "schedule": "cosine", "warmup_steps": 5, "global_batch_size": 60}
+    settings = {
+        "optimizer": optimizer,
+        "cell": cell,
+        "dropout": 0.2,
+        "schedule": "cosine",
+        "warmup_steps": 5,
+        "global_batch_size": 60,
+    }
     whole, whole_kept = make_trainer(**settings, max_steps=30), Kept()
     loop.train(whole, whole_kept)
     assert whole.plan.steps_per_epoch < 30 or whole.epoch == 0
@@ -96,7 +103,9 @@ def test_evaluation_is_the_mean_over_the_split(make_trainer: Make) -> None:
     trainer = make_trainer(torch.float64, eval_lanes=1)
     text = torch.from_numpy(trainer.val.read(0, len(trainer.val)).astype("int64")).unsqueeze(1)
     logits, _ = trainer.model(text[:-1], trainer.model.initial_state(1))
-    assert trainer.evaluate()["val_loss"] == pytest.approx(functional.cross_entropy(logits[:, 0], text[1:, 0]).item(), rel=1e-10)
+    assert trainer.evaluate()["val_loss"] == pytest.approx(
+        functional.cross_entropy(logits[:, 0], text[1:, 0]).item(), rel=1e-10
+    )
 
 
 def test_a_checkpoint_holds_no_pickle_and_is_complete_only_with_digests(make_trainer: Make, tmp_path: Path, kept: Kept) -> None:

@@ -1,0 +1,116 @@
+"""A root on an object store: every stage against a real S3 server on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from pipeline import storage
+from pipeline.corpora.build import build_corpus
+from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.manifest import open_corpus
+from pipeline.errors import InputError
+
+BUCKET = "unreasonable-tests"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an S3 server of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(120):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.25)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty root on the server; fsspec and every process started from here find the server."""
+    for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": server}.items():
+        monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    fs = fsspec.filesystem("s3")
+    if fs.exists(BUCKET):
+        fs.rm(BUCKET, recursive=True)
+    fs.mkdir(BUCKET)
+    return f"s3://{BUCKET}/root"
+
+
+def test_a_failed_upload_leaves_nothing(bucket: str) -> None:
+    def fail(size: int) -> None:
+        with storage.writing(f"{bucket}/half") as file:
+            file.write(b"x" * size)
+            raise RuntimeError
+
+    for size in (10, 60 << 20):  # one request, and a multi-part upload
+        with pytest.raises(RuntimeError):
+            fail(size)
+        assert not storage.exists(f"{bucket}/half")
+    storage.write_bytes(f"{bucket}/whole", b"x" * (20 << 20))
+    assert storage.size(f"{bucket}/whole") == 20 << 20
+
+
+def test_a_corpus_on_s3_has_the_same_bytes_as_a_local_one(
+    bucket: str, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNREASONABLE_CACHE", str(tmp_path / "cache"))
+    fsspec.filesystem("s3").put(f"{texts}/", f"{BUCKET}/texts/", recursive=True)
+    remote = build_corpus(CorpusConfig(name="t", source=f"s3://{BUCKET}/texts", chunk_bytes=4096), bucket)
+    local = build_corpus(CorpusConfig(name="t", source=str(texts), chunk_bytes=4096), str(tmp_path))
+    assert remote["version"] == local["version"]
+    for path in Path(local["url"]).iterdir():
+        assert storage.read_bytes(f"{remote['url']}/{path.name}") == path.read_bytes(), path.name
+    here, there = open_corpus(str(tmp_path), "t").open_split("train"), open_corpus(bucket, "t").open_split("train")
+    assert (here.read(0, len(here)) == there.read(0, len(there))).all()
+    assert not build_corpus(CorpusConfig(name="t", source=f"s3://{BUCKET}/texts", chunk_bytes=4096), bucket)["built"]
+
+
+def test_a_remote_root_needs_a_tracking_server(bucket: str) -> None:
+    from pipeline.registry import Registry
+
+    with pytest.raises(InputError, match="MLFLOW_TRACKING_URI"):
+        Registry(bucket)
+
+
+def test_the_jobs_run_on_a_root_on_s3(bucket: str, texts: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(json.dumps({
+        "corpus": {"name": "mine", "source": str(texts), "val": 0.2, "test": 0.0},
+        "train": {"num_layers": 1, "hidden_size": 16, "global_batch_size": 8, "seq_len": 32, "max_steps": 20, "eval_every": 10, "num_workers": 2},
+        "sample": {"num_chars": 200},
+    }))  # fmt: skip
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "UNREASONABLE_CACHE": str(tmp_path / "cache"),
+    }
+    command = [sys.executable, "jobs/reproduce.py", "--recipe", str(recipe), "--root", bucket]
+    house = Path(__file__).parent.parent
+    done = subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert len(storage.read_bytes(f"{bucket}/samples/mine-1/sample-00000.txt")) == 200
+    assert result["samples"] == f"{bucket}/samples/mine-1/samples.jsonl"
+    assert any(name.startswith("checkpoint-") for name in storage.names(f"{bucket}/runs/{storage.names(f'{bucket}/runs')[0]}"))

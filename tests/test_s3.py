@@ -96,11 +96,13 @@ def test_a_remote_root_needs_a_tracking_server(bucket: str) -> None:
 
 def test_the_jobs_run_on_a_root_on_s3(bucket: str, texts: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text(json.dumps({
+    sizes = {"num_layers": 1, "hidden_size": 16, "global_batch_size": 8, "seq_len": 32}
+    sections = {
         "corpus": {"name": "mine", "source": str(texts), "val": 0.2, "test": 0.0},
-        "train": {"num_layers": 1, "hidden_size": 16, "global_batch_size": 8, "seq_len": 32, "max_steps": 20, "eval_every": 10, "num_workers": 2},
+        "train": {**sizes, "max_steps": 20, "eval_every": 10, "num_workers": 2},
         "sample": {"num_chars": 200},
-    }))  # fmt: skip
+    }
+    recipe.write_text(json.dumps(sections))
     environment = {
         **os.environ,
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",

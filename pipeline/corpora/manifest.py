@@ -84,9 +84,11 @@ def _cached(url: str, shard: dict[str, Any]) -> str:
     """Fetch a remote shard once per node; named by digest, so that a cache entry cannot be stale."""
     folder = os.environ.get("UNREASONABLE_CACHE") or os.path.join(tempfile.gettempdir(), f"unreasonable-{os.getuid()}")
     path = os.path.join(folder, "shards", f"{shard['sha256']}.arrow")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    if os.stat(folder).st_uid != os.getuid():  # in a shared temporary directory, somebody else may have made it first
+        raise InputError(f"cache folder {folder} belongs to another user; set UNREASONABLE_CACHE.")
     if os.path.exists(path) and os.path.getsize(path) == shard["bytes"]:
         return path
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     try:
         data = storage.read_bytes(url)
     except FileNotFoundError:

@@ -23,18 +23,9 @@ from pipeline.training.model import CharRNN, initialize
 from pipeline.training.optim import FlatGradient, learning_rate, make_optimizer
 from pipeline.training.scoring import bits_per_byte, bits_per_char, split_loss
 
-# Resolved settings that may differ when a run is resumed, without changing what its steps compute.
-MAY_CHANGE = {
-    "num_workers",
-    "use_gpu",
-    "resume",
-    "keep_checkpoints",
-    "checkpoint_every",
-    "max_steps",
-    "max_epochs",
-    "max_minutes",
-    "corpus",
-}
+# Settings that may differ when a run is resumed, without changing what its steps compute.
+MAY_CHANGE = {"num_workers", "use_gpu", "resume", "keep_checkpoints", "checkpoint_every", "max_minutes", "corpus"}
+ENDS = {"max_steps", "max_epochs"}  # so may these, unless the schedule is drawn towards the end
 
 
 class Reporter(Protocol):
@@ -187,7 +178,8 @@ class Trainer:
                 f"{self.corpus.name}@{self.corpus.version}; resume with that version, or start a new run."
             )
         now = asdict(self.config)
-        changed = [key for key, value in state["config"].items() if key not in MAY_CHANGE and now.get(key) != value]
+        free = MAY_CHANGE | (ENDS if self.config.schedule != "cosine" else set())
+        changed = [key for key, value in state["config"].items() if key not in free and now.get(key) != value]
         if changed:
             was = ", ".join(f"--{key} {state['config'][key]}" for key in changed)
             raise InputError(f"a resumed run keeps its settings; this one had {was}. Give these, or start a new run.")

@@ -136,6 +136,14 @@ def test_a_tampered_or_foreign_checkpoint_is_refused_by_name(make_trainer: Make,
     checkpoint.write(str(url), kept.files[20])
     with pytest.raises(InputError, match="--hidden_size 16"):
         make_trainer(hidden_size=17).load(str(url))
+    make_trainer(max_steps=90).load(str(url))
+
+
+def test_a_cosine_run_keeps_its_end(make_trainer: Make, tmp_path: Path, kept: Kept) -> None:
+    loop.train(make_trainer(schedule="cosine"), kept)
+    checkpoint.write(str(tmp_path), kept.files[20])
+    with pytest.raises(InputError, match="--max_steps 20"):
+        make_trainer(schedule="cosine", max_steps=90).load(str(tmp_path))
 
 
 def test_a_stop_is_seen_and_leaves_a_checkpoint(make_trainer: Make, kept: Kept) -> None:

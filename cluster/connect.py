@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[Any]:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # how long report() waits for the controller
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; says so on every start otherwise
     address = os.environ.get("RAY_ADDRESS")
-    forwarded = {name: os.environ[name] for name in FORWARDED if name in os.environ}
+    forwarded = {name: os.environ[name] for name in FORWARDED if name in os.environ and name not in _job_env_vars()}
     options: dict[str, Any] = {"logging_level": logging.WARNING, "runtime_env": {"env_vars": forwarded}}
     if address:
         options["address"] = address
@@ -44,7 +45,8 @@ def ray_session(num_cpus: int | None = None) -> Iterator[Any]:
         log.info("starting a local Ray; set RAY_ADDRESS to use a cluster")
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # what Ray does unasked, with a warning
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # no cloud can take this node away
-        options |= {"num_cpus": num_cpus, "object_store_memory": LOCAL_MEMORY_BYTES}
+        # "local", or Ray would join whatever cluster it finds started on this machine.
+        options |= {"address": "local", "num_cpus": num_cpus, "object_store_memory": LOCAL_MEMORY_BYTES}
     import ray
 
     try:
@@ -60,6 +62,14 @@ def ray_session(num_cpus: int | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _job_env_vars() -> dict[str, str]:
+    """What `ray job submit --runtime-env-json` set for this job: Ray refuses the same names from the driver."""
+    try:
+        return dict(json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")["runtime_env"]["env_vars"])
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def node_count() -> int:

@@ -2,29 +2,87 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from jobs.command import Common, Parser, announce, run_command
 from pipeline.corpora.config import CorpusConfig
+from pipeline.progress import bytes_of, duration
+
+log = logging.getLogger("unreasonable")
 
 
 def flags(parser: Parser) -> None:
     parser.add_argument("--num_workers", type=int, default=0, help="read and encode tasks at once; 0: one per CPU")
-    parser.add_argument("--force", type=bool, default=False, help="build even if the sources have not changed")
+    parser.add_argument("--force", action="store_true", help="build even if the sources have not changed")
+    parser.add_argument("--keep", type=int, default=3, help="versions to keep besides pinned and used ones; 0: all")
+    parser.add_argument("--verify", action="store_true", help="only check every byte of the newest version of --name")
+    parser.add_argument("--list", action="store_true", help="only show which versions of which corpora there are")
 
 
 def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
     from cluster.connect import node_count, ray_session
+    from pipeline.corpora import retention
     from pipeline.corpora.build import build_corpus, ray_runner, up_to_date
     from pipeline.storage import check_reachable_by
 
-    if not common.flags["force"] and (summary := up_to_date(config, common.root)):
-        return summary
-    announce("corpus", config)
-    with ray_session():
-        check_reachable_by(common.root, node_count())
-        return build_corpus(config, common.root, ray_runner(common.flags["num_workers"]), force=common.flags["force"])
+    force, frozen = common.flags["force"], _model_vocab(config, common)
+    summary = None if force else up_to_date(config, common.root, frozen)
+    if summary is None:
+        announce("corpus", config)
+        with ray_session():
+            check_reachable_by(common.root, node_count())
+            summary = build_corpus(config, common.root, ray_runner(common.flags["num_workers"]), force=force, frozen=frozen)
+    removed = retention.prune(common.root, config.name, common.flags["keep"], lambda name: _models(common.root, name))
+    return {**summary, "removed": removed}
+
+
+def _model_vocab(config: CorpusConfig, common: Common) -> Any:
+    """The vocabulary of the model that vocab_from names; None when it names a corpus, or nothing."""
+    if not config.vocab_from.startswith("models:/"):
+        return None
+    import json
+
+    from pipeline.corpora.vocab import Vocab
+    from pipeline.registry import Registry
+
+    return Vocab.from_json(json.loads(Registry(common.root).fetch_model(config.vocab_from).files["vocab.json"]))
+
+
+def _models(root: str, name: str) -> dict[str, list[str]]:
+    from pipeline.registry import corpus_references
+
+    return corpus_references(root, name)
+
+
+def check(values: dict[str, Any], common: Common) -> dict[str, Any]:
+    """--verify: read every byte of the newest version and compare it with the manifest."""
+    from pipeline.corpora.manifest import open_corpus
+    from pipeline.corpora.verify import verify
+
+    corpus = open_corpus(common.root, values["name"])
+    return {"corpus": corpus.name, "version": corpus.version, "url": corpus.url, "verified_bytes": verify(corpus)}
+
+
+def show(_: dict[str, Any], common: Common) -> dict[str, Any]:
+    """--list: a table for people on stderr, the same as JSON on stdout."""
+    from pipeline.corpora.retention import catalogue
+
+    rows = [version.row() for version in catalogue(common.root)]
+    table = [("name", "version", "", "text", "documents", "vocabulary", "train / val / test tokens", "age")]
+    for row in rows:
+        marks = " ".join(mark for mark in ("latest", "pinned") if row[mark])
+        tokens = " / ".join(f"{row['tokens'][split]:,}" for split in ("train", "val", "test"))
+        vocabulary = f"{row['vocab_size']} {row['unit']}s"
+        age = "?" if row["age_s"] is None else duration(row["age_s"])
+        table.append(
+            (row["name"], row["version"], marks, bytes_of(row["bytes"]), f"{row['documents']:,}", vocabulary, tokens, age)
+        )
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    for line in table:
+        log.info("%s", "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return {"root": common.root, "corpora": rows}
 
 
 if __name__ == "__main__":
-    run_command(__doc__ or "", "corpus", CorpusConfig, build, extra=flags)
+    run_command(__doc__ or "", "corpus", CorpusConfig, build, extra=flags, instead={"list": show, "verify": check})

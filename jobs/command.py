@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -46,7 +47,10 @@ def announce(section: str, config: Any) -> None:
 
 
 class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc, unused-ignore]
-    """A parser whose errors are one line and status 2."""
+    """A parser whose errors are one line and status 2. Abbreviated flags are unknown flags: a typo must not choose one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         del ex
@@ -66,16 +70,24 @@ def run_command(
     run: Callable[[C, Common], dict[str, Any]],
     argv: list[str] | None = None,
     extra: Callable[[Parser], None] | None = None,
+    instead: Mapping[str, Callable[[dict[str, Any], Common], dict[str, Any]]] | None = None,
 ) -> None:
     """Parse the command line, run the job, print its result as one JSON line on stdout.
 
     Flags are the fields of `config_class`, their defaults the recipe's section `section`. `extra` adds flags that belong
-    to no recipe; they arrive in Common.flags. Bad input ends with one line on stderr and exit status 2.
+    to no recipe; they arrive in Common.flags. A flag named in `instead` runs that function, on the parsed values, in
+    place of the job. Bad input ends with one line on stderr and exit status 2.
     """
     log_to_stderr()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
     try:
-        config, common = _parse(description, section, config_class, argv, extra)
-        result = run(config, common)
+        values, common = _parse(description, section, config_class, argv, extra)
+        other = next((function for flag, function in (instead or {}).items() if common.flags[flag]), None)
+        if other:
+            result = other(values, common)
+        else:
+            names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+            result = run(config_class(**{name: values[name] for name in names}), common)
     except (InputError, ConnectionFailedError) as error:
         fail(str(getattr(error, "cause", None) or error))
     except KeyboardInterrupt:
@@ -86,8 +98,8 @@ def run_command(
 
 def _parse(
     description: str, section: str, config_class: type[C], argv: list[str] | None, extra: Callable[[Parser], None] | None
-) -> tuple[C, Common]:
-    argv = sys.argv[1:] if argv is None else argv
+) -> tuple[dict[str, Any], Common]:
+    argv = _spelled_out(sys.argv[1:] if argv is None else argv, config_class)
     chosen = _recipe_parser(add_help=False).parse_args(_recipe_flags(argv))
     recipe = recipes.load_recipe(chosen.recipe, chosen.scale)
     parser = _recipe_parser(description=description)
@@ -96,9 +108,19 @@ def _parse(
     own = [action.dest for action in parser._actions]
     settings = _add_section(parser, section, config_class, recipe)
     values = parser.parse_args([*settings, *argv]).as_dict()
-    config = config_class(**{field.name: values[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
     flags = {key: values[key] for key in own if key in values}
-    return config, Common(root=storage.absolute(values["root"]), recipe=recipe, flags=flags)
+    return values, Common(root=storage.absolute(values["root"]), recipe=recipe, flags=flags)
+
+
+def _spelled_out(argv: list[str], config_class: type[Any]) -> list[str]:
+    """A bare boolean flag means true: `--overwrite` is `--overwrite true`."""
+    switches = {f"--{field.name}" for field in dataclasses.fields(config_class) if field.type in (bool, "bool")}
+    spelled = []
+    for index, argument in enumerate(argv):
+        spelled.append(argument)
+        if argument in switches and (index + 1 == len(argv) or argv[index + 1].startswith("--")):
+            spelled.append("true")
+    return spelled
 
 
 def _recipe_flags(argv: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ import time
 
 log = logging.getLogger("unreasonable")
 
-_UNITS = ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "k"))
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def log_to_stderr() -> None:
@@ -17,11 +17,17 @@ def log_to_stderr() -> None:
 
 
 def human(count: float) -> str:
-    """A count with a binary prefix: 1536 -> '1.5k'."""
-    for size, prefix in _UNITS:
+    """A count with an SI prefix: 1536 -> '1.5k', 999 -> '999'."""
+    for size, prefix in _PREFIXES:
         if abs(count) >= size:
             return f"{count / size:.1f}{prefix}"
     return f"{count:.0f}"
+
+
+def bytes_of(count: float) -> str:
+    """A number of bytes: 1500000 -> '1.5 MB'."""
+    text = human(count)
+    return f"{text[:-1]} {text[-1]}B" if text[-1].isalpha() else f"{text} B"
 
 
 def duration(seconds: float) -> str:
@@ -37,12 +43,14 @@ def duration(seconds: float) -> str:
 class Progress:
     """Counts work done and logs a line at most every `every_s` seconds, and one at the end.
 
-    `start` is what was done before this process began (a resumed run): it counts as done, not towards the rate.
+    `unit` "B" counts bytes. `start` is what was done before this process began (a resumed run): it counts as done, not
+    towards the rate. A `total` of 0 is one that nobody knows.
     """
 
     def __init__(self, what: str, total: float, unit: str, every_s: float = 2.0, start: float = 0.0) -> None:
         self.what, self.total, self.unit, self.every_s = what, total, unit, every_s
         self.start = self.done = start
+        self.note = ""
         self.began = self.last = time.monotonic()
 
     def rate(self) -> float:
@@ -51,19 +59,26 @@ class Progress:
 
     def add(self, amount: float, note: str = "") -> None:
         self.done += amount
-        if self.done < self.total and time.monotonic() - self.last >= self.every_s:
+        self.note = note or self.note
+        if time.monotonic() - self.last >= self.every_s:
             self.last = time.monotonic()
-            self._say(note)
+            self._say()
 
     def finish(self, note: str = "") -> None:
-        self._say(note)
+        self.note = note or self.note
+        self._say()
 
-    def _say(self, note: str) -> None:
+    def _say(self) -> None:
         rate = self.rate()
-        left = duration((self.total - self.done) / rate) if rate > 0 else "?"
-        share = f"{100 * self.done / self.total:.0f}%" if self.total else "100%"
-        tail = f", {note}" if note else ""
-        log.info(
-            "%s: %s/%s %s (%s), %s %s/s, %s left%s",
-            self.what, human(self.done), human(self.total), self.unit, share, human(rate), self.unit, left, tail,
-        )  # fmt: skip
+        parts = [self._amount(self.done)]
+        if self.total:
+            parts = [f"{self._amount(self.done)} of {self._amount(self.total)} ({100 * self.done / self.total:.0f}%)"]
+        parts.append(f"{self._amount(rate)}/s")
+        if self.total and self.done < self.total:
+            parts.append(f"{duration((self.total - self.done) / rate) if rate > 0 else '?'} left")
+        log.info("%s: %s", self.what, ", ".join([*parts, *([self.note] if self.note else [])]))
+
+    def _amount(self, count: float) -> str:
+        if self.unit == "B":
+            return bytes_of(count)
+        return f"{count:,.0f} {self.unit}" if count >= 10 or count == round(count) else f"{count:.1f} {self.unit}"

@@ -3,7 +3,7 @@
 corpus: {name: pystdlib, source: "pystdlib:", ...}     or the name of another recipe, whose corpus it then is
 train: {...}
 sample: {...}
-scales: {small: {train: {...}}, post: {train: {...}}}
+scales: {small: {}, post: {train: {...}}}                  what each scale changes in the sections above
 """
 
 from __future__ import annotations
@@ -27,33 +27,47 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(reference: str, scale: str = "") -> dict[str, Any]:
-    """A recipe by name, path or URL, its scale applied: {name, corpus, train, sample}.
+    """A recipe by name, path or URL, its scale applied: {name, corpus, train, sample, reproduce}.
 
-    Raises InputError for an unknown recipe or scale, a file that is not YAML, and unknown sections.
+    Raises InputError for an unknown recipe or scale, a file that is not YAML, and sections that are not settings.
     """
-    value, name = _read(reference)
-    unknown = set(value) - {*SECTIONS, "scales", "about"}
-    if unknown:
-        raise InputError(
-            f"recipe {reference} has unknown sections {sorted(unknown)}; it may have {', '.join(SECTIONS)}, scales."
-        )
-    recipe = {section: value.get(section) or {} for section in SECTIONS}
-    if isinstance(recipe["corpus"], str):
-        recipe["corpus"] = load_recipe(recipe["corpus"])["corpus"]
-    for section in SECTIONS:
-        if not isinstance(recipe[section], dict):
-            raise InputError(f"section {section} of recipe {reference} is {recipe[section]!r}; it must be settings.")
-    if scale:
-        scales = value.get("scales") or {}
-        if scale not in scales:
-            raise InputError(f"recipe {name} has no scale {scale!r}; it has {', '.join(sorted(scales)) or 'none'}.")
-        for section, settings in scales[scale].items():
-            recipe[section] = {**recipe[section], **settings}
+    recipe = _load(reference, scale, ())
     if recipe["corpus"]:
-        recipe["corpus"].setdefault("name", name)
+        recipe["corpus"].setdefault("name", recipe["name"])
         recipe["train"].setdefault("corpus", recipe["corpus"]["name"])
-    recipe["sample"].setdefault("model", f"models:/{name}@champion")
-    return {"name": name, **recipe}
+    recipe["sample"].setdefault("model", f"models:/{recipe['name']}@champion")
+    return recipe
+
+
+def _load(reference: str, scale: str, above: tuple[str, ...]) -> dict[str, Any]:
+    """A recipe's sections, another recipe's corpus put in its place. `above` are the recipes that led here."""
+    if reference in above:
+        raise InputError(f"recipes {' -> '.join((*above, reference))} take their corpus from each other.")
+    value, name = _read(reference)
+    _check_sections(value, {*SECTIONS, "scales", "about"}, f"recipe {reference}")
+    scales = value.get("scales") or {}
+    if not isinstance(scales, dict) or not all(isinstance(settings or {}, dict) for settings in scales.values()):
+        raise InputError(f"section scales of recipe {reference} must hold settings by scale and section.")
+    if scale and scale not in scales and not above:
+        raise InputError(f"recipe {name} has no scale {scale!r}; it has {', '.join(map(str, scales)) or 'none'}.")
+    changes = scales.get(scale) or {}
+    _check_sections(changes, set(SECTIONS), f"scale {scale} of recipe {reference}")
+    recipe: dict[str, Any] = {"name": name}
+    for section in SECTIONS:
+        settings = value.get(section) or {}
+        if section == "corpus" and isinstance(settings, str):
+            other = _load(settings, scale, (*above, reference))
+            settings = {"name": other["name"], **other["corpus"]}
+        for part in (settings, changes.get(section) or {}):
+            if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
+                raise InputError(f"section {section} of recipe {reference} is {part!r}; it must be settings.")
+        recipe[section] = {**settings, **(changes.get(section) or {})}
+    return recipe
+
+
+def _check_sections(value: dict[Any, Any], allowed: set[str], where: str) -> None:
+    if unknown := sorted(map(str, set(value) - allowed)):
+        raise InputError(f"{where} has unknown sections {', '.join(unknown)}; it may have {', '.join(sorted(allowed))}.")
 
 
 def _read(reference: str) -> tuple[dict[str, Any], str]:
@@ -81,5 +95,7 @@ def _fetched(reference: str) -> str:
 
     try:
         return storage.read_bytes(storage.absolute(reference)).decode()
-    except (OSError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # every store has exceptions of its own
         raise InputError(f"cannot read recipe {reference}: {type(error).__name__}: {error}") from None

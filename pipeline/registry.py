@@ -6,15 +6,15 @@ ids of their own.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
 
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
@@ -27,7 +27,7 @@ from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.training import checkpoint
 from pipeline.training.artifact import ARTIFACT, FetchedModel
-from pipeline.training.config import TrainConfig
+from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
 
 CHAMPION = "champion"
 RUN_TAG = "unreasonable.run_id"
@@ -35,16 +35,7 @@ DIGEST_TAG = "sha256."
 _BATCH = 1000  # metrics in one call: the server's limit
 _PACKAGE = Path(__file__).parent
 
-MAY_DIFFER = (
-    "num_workers",
-    "use_gpu",
-    "max_steps",
-    "max_epochs",
-    "max_minutes",
-    "resume",
-    "keep_checkpoints",
-    "checkpoint_every",
-)
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes for an unknown name, and alias
 
 
 @dataclass(frozen=True)
@@ -53,7 +44,6 @@ class ModelVersion:
 
     name: str
     version: str
-    source: str
     tags: dict[str, str]
 
     @property
@@ -66,6 +56,7 @@ class Registry:
 
     def __init__(self, root: str) -> None:
         given = os.environ.get("MLFLOW_TRACKING_URI")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")  # half a minute of patience, not four
         self.uri = tracking_uri(root)
         served = self.uri.startswith(("http:", "https:"))
         self.artifacts = None if served else storage.join(root, "mlartifacts")  # a server knows its own
@@ -80,16 +71,17 @@ class Registry:
         experiment = self._experiment(name)
         found = self.client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1)
         settings = {key: str(value) for key, value in asdict(config).items()}
+        changeable = sorted(MAY_CHANGE | ENDS)
         if found:
             mlflow_id = found[0].info.run_id
             self.client.update_run(mlflow_id, status="RUNNING")
         else:
             tags = {RUN_TAG: run_id, "corpus_version": corpus.version, "corpus_fingerprint": corpus.fingerprint}
             mlflow_id = self.client.create_run(experiment, run_name=run_id, tags=tags).info.run_id
-            params = [Param(key, value) for key, value in settings.items() if key not in MAY_DIFFER]
+            params = [Param(key, value) for key, value in settings.items() if key not in changeable]
             self.client.log_batch(mlflow_id, params=params)
             self._log_corpus(mlflow_id, corpus)
-        for key in MAY_DIFFER:  # a param cannot change, a tag can
+        for key in changeable:  # a param cannot change, a tag can
             self.client.set_tag(mlflow_id, key, settings[key])
         return str(mlflow_id)
 
@@ -161,20 +153,45 @@ class Registry:
             self.client.create_registered_model(name)
 
     def champion(self, name: str) -> ModelVersion | None:
-        try:
-            return self._version(self.client.get_model_version_by_alias(name, CHAMPION))
-        except MlflowException:
-            return None
+        """The champion of a model; None when there is none. A server that does not answer is an InputError."""
+        with self._asking():
+            try:
+                return self._version(self.client.get_model_version_by_alias(name, CHAMPION))
+            except MlflowException as error:
+                if error.error_code in _ABSENT:
+                    return None
+                raise
 
     def trained(self, name: str, config: TrainConfig, corpus: Corpus) -> ModelVersion | None:
         """The newest version of a model that was trained with these settings on this corpus version, if any."""
         wanted = (settings_digest(asdict(config)), corpus.fingerprint)
-        try:
-            found = self.client.search_model_versions(f"name = '{name}'")
-        except MlflowException:
-            return None
+        found = self.versions(f"name = '{name}'")
         same = [v for v in found if (v.tags.get("train_settings"), v.tags.get("corpus_fingerprint")) == wanted]
-        return self._version(max(same, key=lambda v: int(v.version))) if same else None
+        return max(same, key=lambda v: int(v.version)) if same else None
+
+    def versions(self, wanted: str = "") -> list[ModelVersion]:
+        """Every registered version that a registry filter takes."""
+        found: list[ModelVersion] = []
+        token = None
+        with self._asking():
+            while token != "":
+                page = self.client.search_model_versions(wanted, page_token=token)
+                found += map(self._version, page)
+                token = page.token or ""
+        return found
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turn a tracking server that refuses or does not answer into an InputError that names it."""
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # requests', SQLAlchemy's and MLflow's own
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"the tracking server at {self.uri} does not answer: {reason}. Check MLFLOW_TRACKING_URI."
+            ) from None
 
     def promote(self, version: ModelVersion) -> None:
         self.client.set_registered_model_alias(version.name, CHAMPION, version.version)
@@ -182,14 +199,18 @@ class Registry:
     def resolve(self, uri: str) -> ModelVersion:
         """The version behind models:/NAME@ALIAS or models:/NAME/VERSION; what does not exist is an InputError."""
         name, alias, number = _parse_model_uri(uri)
-        try:
-            if alias:
-                return self._version(self.client.get_model_version_by_alias(name, alias))
-            return self._version(self.client.get_model_version(name, number))
-        except MlflowException as error:
-            known = ", ".join(sorted(model.name for model in self.client.search_registered_models())) or "none"
-            reason = str(error).splitlines()[0]
-            raise InputError(f"no model {uri} at {self.uri} ({reason}); registered are: {known}.") from None
+        with self._asking():
+            try:
+                if alias:
+                    return self._version(self.client.get_model_version_by_alias(name, alias))
+                return self._version(self.client.get_model_version(name, number))
+            except MlflowException as error:
+                if error.error_code not in _ABSENT:
+                    raise
+                known = ", ".join(sorted(model.name for model in self.client.search_registered_models())) or "none"
+                raise InputError(
+                    f"no model {uri} at {self.uri} ({str(error).splitlines()[0]}); registered are: {known}."
+                ) from None
 
     def fetch_model(self, reference: str) -> FetchedModel:
         """A model by models:/NAME@ALIAS, models:/NAME/VERSION, or the URL of a checkpoint folder."""
@@ -209,7 +230,7 @@ class Registry:
         return {file: version.tags.get(f"{DIGEST_TAG}{file}", "") for file in ARTIFACT}
 
     def _version(self, found: Any) -> ModelVersion:
-        return ModelVersion(found.name, str(found.version), found.source, dict(found.tags))
+        return ModelVersion(found.name, str(found.version), dict(found.tags))
 
 
 def _download(uri: str, folder: str) -> None:
@@ -221,9 +242,21 @@ def _download(uri: str, folder: str) -> None:
 
 def settings_digest(settings: dict[str, Any]) -> str:
     """A digest of the training settings that decide a model's weights."""
-    free = {"num_workers", "use_gpu", "resume", "keep_checkpoints", "checkpoint_every", "corpus"}
-    kept = {key: value for key, value in settings.items() if key not in free}
+    kept = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
     return storage.sha256_bytes(json.dumps(kept, sort_keys=True).encode())[:12]
+
+
+def corpus_references(root: str, corpus: str) -> dict[str, list[str]]:
+    """Versions of a corpus that registered models were trained on: version -> names of the models' versions."""
+    uri = tracking_uri(root)
+    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
+        return {}
+    found: dict[str, list[str]] = {}
+    for version in Registry(root).versions():
+        name, _, number = version.tags.get("corpus", "").partition("@")
+        if name == corpus:
+            found.setdefault(number, []).append(f"model {version.name}/{version.version}")
+    return found
 
 
 def tracking_uri(root: str) -> str:
@@ -233,7 +266,10 @@ def tracking_uri(root: str) -> str:
     if not storage.is_local(root):
         raise InputError(f"root {root} is remote, so models need a tracking server: set MLFLOW_TRACKING_URI.")
     path = storage.filesystem(root)[1]
-    os.makedirs(path, exist_ok=True)
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make root {root}: {error}. Choose another --root.") from None
     return f"sqlite:///{path}/mlflow.db"
 
 

@@ -1,7 +1,7 @@
 """URLs to filesystems: the only module that decides how a path is read, written, published and digested.
 
 Every location is an fsspec URL. A file appears under its final name complete or not at all: local files are written
-beside and renamed after fsync, object stores put whole objects.
+beside and renamed after fsync, object stores put whole objects, other filesystems are written beside and moved.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import IO, Any
 
@@ -22,6 +22,8 @@ from pipeline.errors import DamagedError, InputError
 
 TEMPORARY = ".writing-"  # prefix of a file on its way; a reader never opens one
 _READ_BYTES = 8 << 20
+_BATCH_BYTES = 64 << 20  # of ranges asked of a remote store at once
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"}  # an upload is seen when it is complete
 
 
 def filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -41,10 +43,18 @@ def is_local(url: str) -> bool:
 
 def absolute(url: str) -> str:
     """The URL with a local path made absolute: a submitted job's working directory is a cache that goes away."""
+    if "::" in url:
+        chain, _, last = url.rpartition("::")
+        return f"{chain}::{absolute(last)}"
     if "://" in url and not url.startswith(("file://", "local://")):
         return url.rstrip("/")
     path = url.split("://", 1)[1] if "://" in url else url
     return os.path.abspath(os.path.expanduser(path))
+
+
+def bare(url: str) -> str:
+    """An http URL without its query and fragment, whose path says what the file is; any other URL as it is."""
+    return url.split("#", maxsplit=1)[0].split("?", maxsplit=1)[0] if url.startswith(("http://", "https://")) else url
 
 
 def join(url: str, *parts: str) -> str:
@@ -73,9 +83,14 @@ def names(url: str) -> list[str]:
     return sorted({PurePosixPath(p).name for p in found if p.rstrip("/") != own})
 
 
-def size(url: str) -> int:
+def modified(url: str) -> float | None:
+    """When a file was last written, in seconds since 1970; None where the store does not say."""
     fs, path = filesystem(url)
-    return int(fs.size(path))
+    fs.invalidate_cache()
+    try:
+        return float(fs.modified(path).timestamp())
+    except (NotImplementedError, KeyError):
+        return None
 
 
 def open_read(url: str) -> IO[bytes]:
@@ -93,6 +108,38 @@ def read_range(url: str, start: int, stop: int) -> bytes:
     return fs.cat_file(path, start=start, end=stop)
 
 
+def read_ranges(requests: Iterable[tuple[str, int, int]]) -> Iterator[bytes]:
+    """The bytes [start, stop) of each (url, start, stop), in order. Remote ranges are fetched side by side, in batches."""
+    batch: list[tuple[str, int, int]] = []
+    size = 0
+    for request in requests:
+        batch.append(request)
+        size += request[2] - request[1]
+        if size >= _BATCH_BYTES or len(batch) == 1024:
+            yield from _ranges(batch)
+            batch, size = [], 0
+    if batch:
+        yield from _ranges(batch)
+
+
+def _ranges(batch: list[tuple[str, int, int]]) -> Iterator[bytes]:
+    fs, _ = filesystem(batch[0][0])
+    paths = [str(fs._strip_protocol(url)) for url, _, _ in batch]
+    if not isinstance(fs, LocalFileSystem):
+        starts, stops = [start for _, start, _ in batch], [stop for _, _, stop in batch]
+        yield from fs.cat_ranges(paths, starts, stops, on_error="raise")
+        return
+    handles: dict[str, int] = {}
+    try:
+        for path, (_, start, stop) in zip(paths, batch, strict=True):
+            if path not in handles:
+                handles[path] = os.open(path, os.O_RDONLY)
+            yield os.pread(handles[path], stop - start, start)
+    finally:
+        for handle in handles.values():
+            os.close(handle)
+
+
 def read_json(url: str) -> Any:
     """Parsed JSON. A file that is not JSON is refused by name."""
     try:
@@ -105,10 +152,15 @@ def read_json(url: str) -> Any:
 def writing(url: str) -> Iterator[IO[bytes]]:
     """Open a new file for writing; it is published under `url` when the block ends well, and leaves nothing otherwise."""
     fs, path = filesystem(url)
-    if isinstance(fs, LocalFileSystem):
-        with _writing_local(path) as file:
-            yield file
-        return
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    write = _writing_local(path) if isinstance(fs, LocalFileSystem) else None
+    write = write or (_writing_object(fs, path) if protocols & _OBJECT_STORES else _writing_beside(fs, path))
+    with write as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _writing_object(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
     file = fs.open(path, "wb")
     try:
         yield file
@@ -119,6 +171,21 @@ def writing(url: str) -> Iterator[IO[bytes]]:
         file.closed = True
         raise
     file.close()
+
+
+@contextlib.contextmanager
+def _writing_beside(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
+    folder, _, name = path.rpartition("/")
+    fs.makedirs(folder, exist_ok=True)
+    temporary = f"{folder}/{TEMPORARY}{name}-{uuid.uuid4().hex[:8]}"
+    try:
+        with fs.open(temporary, "wb") as file:
+            yield file
+        fs.mv(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(temporary)
+        raise
 
 
 @contextlib.contextmanager
@@ -152,6 +219,11 @@ def write_json(url: str, value: Any, indent: int | None = 2) -> None:
     write_bytes(url, (json.dumps(value, indent=indent, ensure_ascii=False, sort_keys=True) + "\n").encode())
 
 
+def remove(url: str) -> None:
+    fs, path = filesystem(url)
+    fs.rm_file(path)
+
+
 def remove_tree(url: str) -> None:
     fs, path = filesystem(url)
     fs.invalidate_cache()
@@ -164,8 +236,7 @@ def check_writable(url: str) -> None:
     probe = join(url, f"{TEMPORARY}probe-{uuid.uuid4().hex[:8]}")
     try:
         write_bytes(probe, b"")
-        fs, path = filesystem(probe)
-        fs.rm_file(path)
+        remove(probe)
     except Exception as error:  # every store has exceptions of its own
         raise InputError(f"cannot write under {url}: {type(error).__name__}: {error}. Choose another --root.") from None
 

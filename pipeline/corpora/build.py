@@ -14,18 +14,17 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from pipeline import storage
-from pipeline.corpora import encode, history, manifest
+from pipeline.corpora import encode, expected, history, manifest
 from pipeline.corpora.config import CorpusConfig
-from pipeline.corpora.layout import lay_out
-from pipeline.corpora.sources import Listing, list_source
+from pipeline.corpora.layout import Layout, lay_out
+from pipeline.corpora.sources import Listing, list_source, stem
 from pipeline.corpora.staging import ReadUnit, plan_units, read_unit
 from pipeline.corpora.vocab import Vocab, build_vocab, describe, symbols_of
 from pipeline.errors import InputError
-from pipeline.progress import Progress, human, log_to_stderr
+from pipeline.progress import Progress, bytes_of, log_to_stderr
 
 log = logging.getLogger("unreasonable")
 
@@ -46,12 +45,15 @@ def ray_runner(num_workers: int = 0) -> Runner:
     """Run tasks through Ray Data, one block and one CPU a task, at most `num_workers` at once (0: all CPUs)."""
 
     def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        import ray
         import ray.data
+
+        given = [ray.put(task) for task in tasks]  # each worker fetches its own task, not all of them
 
         def one(row: dict[str, Any]) -> dict[str, Any]:
             log_to_stderr()
             try:
-                return {"index": row["id"], "result": json.dumps(function(tasks[row["id"]])), "error": ""}
+                return {"index": row["id"], "result": json.dumps(function(ray.get(given[row["id"]]))), "error": ""}
             except InputError as error:  # as a value, so that the message arrives without the engine's traceback
                 return {"index": row["id"], "result": "", "error": str(error)}
 
@@ -65,19 +67,20 @@ def ray_runner(num_workers: int = 0) -> Runner:
     return run
 
 
-def build_corpus(config: CorpusConfig, root: str, run: Runner = run_here, *, force: bool = False) -> dict[str, Any]:
+def build_corpus(
+    config: CorpusConfig, root: str, run: Runner = run_here, *, force: bool = False, frozen: Vocab | None = None
+) -> dict[str, Any]:
     """Build what the recipe describes, unless it is there and its sources have not changed; returns a summary.
 
-    Raises InputError for a source that is missing, cannot be decoded, or is not what the recipe expects.
+    `frozen` is the vocabulary of the model that vocab_from names. Raises InputError for a source that is missing, cannot
+    be read or decoded, or is not what the recipe expects.
     """
     began = time.monotonic()
-    if not force and (summary := up_to_date(config, root)):
-        return summary
+    frozen = frozen or _frozen(config, root)
     listing = _list(config)
-    state = history.source_state(config, listing)
-    frozen = manifest.open_corpus(root, config.vocab_from).vocab if config.vocab_from else None
-    if frozen and frozen.unit != config.unit:
-        raise InputError(f"vocab_from {config.vocab_from} has unit {frozen.unit}, this corpus {config.unit}; change --unit.")
+    state = history.source_state(config, listing, frozen)
+    if not force and (corpus := _published(config, root, state)):
+        return _summary(corpus, built=False, seconds=time.monotonic() - began)
     storage.check_writable(manifest.corpus_url(root, config.name))
     history.sweep_staging(root)
     staging = history.new_staging(root, f"{config.name}-{uuid.uuid4().hex[:8]}", LEASE_S)
@@ -91,15 +94,30 @@ def build_corpus(config: CorpusConfig, root: str, run: Runner = run_here, *, for
     return _summary(corpus, built=True, seconds=time.monotonic() - began)
 
 
-def up_to_date(config: CorpusConfig, root: str) -> dict[str, Any] | None:
+def up_to_date(config: CorpusConfig, root: str, frozen: Vocab | None = None) -> dict[str, Any] | None:
     """The summary of the published version that the sources, as they look from outside, gave before; None to build."""
     began = time.monotonic()
-    version = history.version_of(root, config, history.source_state(config, _list(config)))
+    frozen = frozen or _frozen(config, root)
+    corpus = _published(config, root, history.source_state(config, _list(config), frozen))
+    return _summary(corpus, built=False, seconds=time.monotonic() - began) if corpus else None
+
+
+def _published(config: CorpusConfig, root: str, state: str | None) -> manifest.Corpus | None:
+    version = history.version_of(root, config, state)
     if not version:
         return None
-    corpus = manifest.open_version(storage.join(manifest.corpus_url(root, config.name), version))
     log.info("corpus %s: sources are unchanged, version %s is up to date", config.name, version)
-    return _summary(corpus, built=False, seconds=time.monotonic() - began)
+    return manifest.open_version(storage.join(manifest.corpus_url(root, config.name), version))
+
+
+def _frozen(config: CorpusConfig, root: str) -> Vocab | None:
+    """The vocabulary that vocab_from names, when it is a corpus's."""
+    if not config.vocab_from:
+        return None
+    vocab = manifest.open_corpus(root, config.vocab_from).vocab
+    if vocab.unit != config.unit:
+        raise InputError(f"vocab_from {config.vocab_from} has unit {vocab.unit}, this corpus {config.unit}; change --unit.")
+    return vocab
 
 
 def _list(config: CorpusConfig) -> Listing:
@@ -110,11 +128,9 @@ def _list(config: CorpusConfig) -> Listing:
         whole.streams += found.streams
         whole.skips += found.skips
         whole.driver_only |= found.driver_only
-    seen: dict[str, str] = {}
-    for file in whole.files:
-        if other := seen.get(file.path):
-            raise InputError(f"{file.url} and {other} are both called {file.path}; rename one, or build two corpora.")
-        seen[file.path] = file.url
+    stems = [stem(source) for source in config.sources]
+    if twice := sorted({name for name in stems if stems.count(name) > 1}):
+        raise InputError(f"several sources are called {', '.join(twice)}; rename one, or build two corpora.")
     if not whole.files and not whole.streams:
         raise InputError(
             f"no document under {', '.join(config.sources)} matches {config.include}; change --source or --include."
@@ -125,19 +141,15 @@ def _list(config: CorpusConfig) -> Listing:
 def _stage(config: CorpusConfig, listing: Listing, staging: str, run: Runner) -> list[ReadUnit]:
     """Read every source once into staging blobs."""
     units = plan_units(listing.files, listing.streams, config.chunk_bytes)
-    history.check_expected(config, listing)
+    expected.check_listing(config, listing)
     progress = Progress(f"read {config.name}", sum(unit.size for unit in units), "B")
-    documents = 0
-
-    def read(unit: ReadUnit) -> dict[str, Any]:
-        inner = Progress(f"read {unit.files[0].url}", unit.size, "B of source text") if unit.kind == "stream" else None
-        return read_unit(unit, config, staging, inner.add if inner else lambda _: None)
-
+    total = "" if listing.streams else f" of {len(listing.files):,}"
+    documents, text = 0, 0
     runner = run_here if listing.driver_only else run
-    for index, result in runner(read, units):
-        documents += result["documents"]
-        progress.add(units[index].size, f"{documents:,} documents")
-    progress.finish(f"{documents:,} documents")
+    for index, result in runner(lambda unit: read_unit(unit, config, staging), units):
+        documents, text = documents + result["documents"], text + result["source_bytes"]
+        progress.add(units[index].size, f"{documents:,}{total} documents, {bytes_of(text)} unpacked")
+    progress.finish()
     return units
 
 
@@ -146,35 +158,49 @@ def _build_staged(
     run: Runner, frozen: Vocab | None, force: bool,
 ) -> manifest.Corpus:  # fmt: skip
     """Everything after reading: vocabulary, layout, shards, manifest."""
-    documents, skips = encode.gather(staging, [unit.number for unit in units])
+    documents, skips = encode.gather(staging, units)
     skips = sorted([*skips, *listing.skips], key=lambda skip: (skip.path, skip.reason))
     if not sum(document.tokens for document in documents):
-        raise InputError(f"corpus {config.name} has no text: {len(documents)} documents, {len(skips)} skipped.")
+        raise InputError(
+            f"corpus {config.name} has no text: {len(documents)} documents, {len(skips)} skipped; "
+            "change --source, --include or --decoding."
+        )
     separator = config.separator_text
     counts = _count(config, documents, staging, separator, run)
     vocab = frozen or build_vocab(counts, config.unit, config.min_count)
     if frozen and not frozen.has_unknown and (new := sorted(set(counts) - set(frozen.symbols))):
         raise InputError(f"vocabulary of {config.vocab_from} lacks {describe(new, config.unit)}; leave vocab_from out.")
-    digests = [(document.path, document.digest) for document in documents]
-    shaping = config.shaping()
-    mark = manifest.fingerprint(shaping, vocab, digests, [asdict(skip) for skip in skips], unicodedata.unidata_version)
-    url = storage.join(manifest.corpus_url(root, config.name), mark[:12])
+    skipped = encode.skipped_bytes(skips)
+    identity = manifest.identity(
+        config.shaping(), vocab, encode.documents_digest(documents), skipped, unicodedata.unidata_version
+    )
+    version = manifest.fingerprint(identity)[:12]
+    url = storage.join(manifest.corpus_url(root, config.name), version)
     if storage.exists(storage.join(url, manifest.MANIFEST)) and not force:
-        log.info("corpus %s: the same text as version %s, already published", config.name, mark[:12])
-        manifest.publish(url, storage.read_json(storage.join(url, manifest.MANIFEST)))
+        log.info("corpus %s: the same text as version %s, already published", config.name, version)
+        manifest.publish(url, manifest.open_version(url).manifest)
         return manifest.open_version(url)
     separator_tokens = len(symbols_of(separator, config.unit))
     layout = lay_out(documents, config, separator_tokens, config.shard_bytes // vocab.dtype.itemsize)
+    encoded = _encode(config, layout, staging, vocab, separator, url, run)
+    files = {manifest.DOCUMENTS: encode.documents_bytes(layout), manifest.SKIPPED: skipped}
+    for name, data in files.items():
+        storage.write_bytes(storage.join(url, name), data)
+    manifest.publish(url, encode.manifest_of(config, identity, vocab, layout, documents, skips, encoded, files))
+    return manifest.open_version(url)
+
+
+def _encode(
+    config: CorpusConfig, layout: Layout, staging: str, vocab: Vocab, separator: bytes, url: str, run: Runner
+) -> list[dict[str, Any]]:
+    """Write all shards; returns their manifest entries in the layout's order."""
     progress = Progress(f"encode {config.name}", sum(layout.tokens.values()), "tokens")
     encoded: list[dict[str, Any]] = [{} for _ in layout.shards]
     for index, entry in run(lambda shard: encode.encode_shard(shard, staging, vocab, separator, url), layout.shards):
         encoded[index] = entry
-        progress.add(encoded[index]["tokens"], f"shard {encoded[index]['file']}")
-    progress.finish(f"{len(encoded)} shards")
-    storage.write_bytes(storage.join(url, manifest.DOCUMENTS), encode.documents_bytes(layout))
-    storage.write_bytes(storage.join(url, manifest.SKIPPED), encode.skipped_bytes(skips))
-    manifest.publish(url, encode.manifest_of(config.name, mark, shaping, vocab, layout, documents, skips, encoded, separator))
-    return manifest.open_version(url)
+        progress.add(entry["tokens"], f"{sum(map(bool, encoded))} of {len(encoded)} shards")
+    progress.finish()
+    return encoded
 
 
 def _count(config: CorpusConfig, documents: list[Any], staging: str, separator: bytes, run: Runner) -> dict[int, int]:
@@ -202,8 +228,8 @@ def _summary(corpus: manifest.Corpus, *, built: bool, seconds: float) -> dict[st
     about = corpus.manifest
     tokens = {split: about["splits"][split]["tokens"] for split in about["splits"]}
     log.info(
-        "corpus %s %s: %s documents, %s bytes of text, %d symbols; tokens %s",
-        corpus.name, corpus.version, f"{about['documents']:,}", human(about["bytes"]["text"]), len(corpus.vocab),
+        "corpus %s %s: %s documents, %s of text, %d symbols; tokens %s",
+        corpus.name, corpus.version, f"{about['documents']:,}", bytes_of(about["bytes"]["text"]), len(corpus.vocab),
         ", ".join(f"{split} {count:,}" for split, count in tokens.items()),
     )  # fmt: skip
     return {

@@ -29,11 +29,11 @@ class CorpusConfig:
     strip_prefix: str = ""
     """leading folders to drop from relative paths, a shell pattern ('linux-*/'): makes a tree and its archive the same"""
     expect_bytes: int = 0
-    """refuse a single source of any other size in bytes; 0: any size"""
+    """refuse a source that is not one document of this size, as decompressed; 0: any size"""
     expect_md5: str = ""
-    """refuse a single source of any other MD5; empty: any"""
+    """refuse a source that is not one document of this MD5, as decompressed; empty: any"""
     unit: Literal["byte", "char"] = "byte"
-    """what a token stands for: a byte, or a Unicode code point of UTF-8 text"""
+    """what a token stands for: a byte, or a Unicode code point of UTF-8 text; a leading byte-order mark is left out"""
     decoding: Literal["strict", "replace", "skip"] = "strict"
     """invalid UTF-8 where text is decoded (char unit or nfc): refuse the build, put U+FFFD, or leave the document out"""
     newlines: Literal["keep", "lf"] = "keep"
@@ -45,7 +45,7 @@ class CorpusConfig:
     min_count: int = 1
     """symbols that occur less often become one unknown token"""
     vocab_from: str = ""
-    """freeze the vocabulary of a corpus: NAME or NAME@VERSION"""
+    """freeze the vocabulary of a corpus (NAME or NAME@VERSION), or of a model (models:/NAME@ALIAS)"""
     order: Literal["auto", "hash", "path"] = "auto"
     """document order: by hash of (seed, path), or by path; auto: hash for several documents"""
     split: Literal["auto", "document", "tail"] = "auto"
@@ -80,6 +80,7 @@ class CorpusConfig:
         if (self.expect_bytes or self.expect_md5) and len(self.sources) != 1:
             raise InputError("expect_bytes and expect_md5 need exactly one source.")
         self._check_shares()
+        self.separator_text  # noqa: B018  # raises for bad escapes
 
     def _check_shares(self) -> None:
         shares = {name: getattr(self, name) for name in ("train", "val", "test")}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,12 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.corpora import manifest, shards
+from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.layout import SPLITS, Chunk, Document, Layout, Piece, Shard
 from pipeline.corpora.sources import Skip
-from pipeline.corpora.staging import read_chunks
+from pipeline.corpora.staging import ReadUnit, read_chunks
 from pipeline.corpora.vocab import Vocab, count_symbols, symbols_of
+from pipeline.errors import InputError
 
 DOCUMENTS = pa.schema(
     [
@@ -31,14 +33,24 @@ DOCUMENTS = pa.schema(
 )
 
 
-def gather(staging: str, units: list[int]) -> tuple[list[Document], list[Skip]]:
-    """Documents and skips from the chunk tables of all units. Of a path that comes twice, the last counts."""
+def gather(staging: str, units: list[ReadUnit]) -> tuple[list[Document], list[Skip]]:
+    """Documents and skips from the chunk tables of all units.
+
+    Of a path that comes twice in one archive the last counts, as tar does. Raises InputError when two sources have a
+    document of one name.
+    """
     rows: dict[bytes, list[tuple[int, dict[str, Any]]]] = {}
     for unit in units:
-        for row in read_chunks(staging, unit).to_pylist():
+        for row in read_chunks(staging, unit.number).to_pylist():
             if row["source_offset"] == 0:
+                if (earlier := rows.get(row["path"])) and earlier[0][0] != unit.number:
+                    one, other = (units[number].files[0].url for number in (earlier[0][0], unit.number))
+                    raise InputError(
+                        f"{one} and {other} both have a document {row['path'].decode('utf-8', 'replace')}; "
+                        "rename one, or build two corpora."
+                    )
                 rows[row["path"]] = []
-            rows.setdefault(row["path"], []).append((unit, row))
+            rows.setdefault(row["path"], []).append((unit.number, row))
     documents: list[Document] = []
     skips: list[Skip] = []
     for path in sorted(rows):
@@ -85,42 +97,47 @@ def count_pieces(pieces: list[Piece], staging: str, unit: Any) -> dict[int, int]
 
 
 def encode_shard(shard: Shard, staging: str, vocab: Vocab, separator: bytes, target: str) -> dict[str, Any]:
-    """Encode a planned shard and write it under `target`; returns its manifest entry and `text_bytes`.
+    """Encode a planned shard and write it under `target`; returns its manifest entry.
 
-    Every task that is given the same plan writes the same bytes, so a repeated task does no harm.
+    Symbols that become the unknown token are written beside the shard, so that no text is lost. Every task that is
+    given the same plan writes the same bytes, so a repeated task does no harm.
     """
-    parts, text_bytes = [], 0
+    tokens = np.empty(shard.tokens, vocab.dtype)
+    at, text_bytes = 0, 0
+    unknown_at: list[np.ndarray] = []
+    unknown: list[np.ndarray] = []
     staged = _texts([piece for piece in shard.pieces if piece.unit >= 0], staging)
     for piece in shard.pieces:
         symbols = symbols_of(separator if piece.unit < 0 else next(staged), vocab.unit)[piece.skip : piece.skip + piece.take]
         text_bytes += _utf8_bytes(symbols) if vocab.unit == "char" else len(symbols)
-        parts.append(vocab.encode_symbols(symbols))
-    data = shards.shard_bytes(np.concatenate(parts))
-    storage.write_bytes(storage.join(target, shard.file), data)
-    return {
-        "file": shard.file,
-        "tokens": shard.tokens,
-        "bytes": len(data),
-        "sha256": storage.sha256_bytes(data),
-        "text_bytes": text_bytes,
-    }
+        own = vocab.encode_symbols(symbols)
+        tokens[at : at + len(own)] = own
+        if vocab.has_unknown and len(places := np.flatnonzero(own == 0)):
+            unknown_at.append((at + places).astype(np.uint32))
+            unknown.append(symbols[places].astype(np.uint32))
+        at += len(own)
+    entry: dict[str, Any] = {"tokens": shard.tokens, "text_bytes": text_bytes}
+    entry |= _written(target, shard.file, shards.shard_bytes(tokens))
+    if unknown:
+        data = shards.unknown_bytes(np.concatenate(unknown_at), np.concatenate(unknown))
+        entry["unknown"] = _written(target, shards.unknown_file(shard.file), data)
+    return entry
+
+
+def _written(target: str, file: str, data: bytes) -> dict[str, Any]:
+    storage.write_bytes(storage.join(target, file), data)
+    return {"file": file, "bytes": len(data), "sha256": storage.sha256_bytes(data)}
 
 
 def _utf8_bytes(symbols: np.ndarray) -> int:
     return int(len(symbols) + (symbols > 0x7F).sum() + (symbols > 0x7FF).sum() + (symbols > 0xFFFF).sum())
 
 
-@lru_cache(maxsize=8)
-def _blob(url: str) -> Any:
-    return storage.open_read(url)
-
-
-def _texts(pieces: list[Piece], staging: str) -> Any:
-    """The staged text of each piece, in order; a blob stays open over many pieces."""
-    for piece in pieces:
-        blob = _blob(storage.join(staging, f"unit-{piece.unit:05d}.bin"))
-        blob.seek(piece.offset)
-        yield blob.read(piece.bytes)
+def _texts(pieces: list[Piece], staging: str) -> Iterator[bytes]:
+    """The staged text of each piece, in order."""
+    return storage.read_ranges(
+        (storage.join(staging, f"unit-{piece.unit:05d}.bin"), piece.offset, piece.offset + piece.bytes) for piece in pieces
+    )
 
 
 def documents_bytes(layout: Layout) -> bytes:
@@ -160,16 +177,27 @@ def skipped_bytes(skips: list[Skip]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
+def documents_digest(documents: list[Document]) -> str:
+    """What stands for all documents in the fingerprint: SHA-256 (hex) over paths and digests, whatever their order."""
+    return manifest.digest_of_documents((document.path, document.digest) for document in documents)
+
+
 def manifest_of(
-    name: str, mark: str, shaping: dict[str, Any], vocab: Vocab, layout: Layout,
-    documents: list[Document], skips: list[Skip], encoded: list[dict[str, Any]], separator: bytes,
+    config: CorpusConfig, identity: dict[str, Any], vocab: Vocab, layout: Layout,
+    documents: list[Document], skips: list[Skip], encoded: list[dict[str, Any]], files: dict[str, bytes],
 ) -> dict[str, Any]:  # fmt: skip
-    """The manifest of a version: see docs/formats.md. Nothing in it depends on when, where or by how many it was built."""
+    """The manifest of a version: see docs/formats.md. Nothing in it depends on when, where or by how many it was built.
+
+    `identity` is what the fingerprint is made of (manifest.identity); `files` are the version's other files.
+    """
     splits: dict[str, Any] = {}
     for split in SPLITS:
-        own = [dict(entry) for entry in encoded if entry["file"].startswith(f"{split}-")]
-        text = sum(entry.pop("text_bytes") for entry in own)
-        splits[split] = {"tokens": layout.tokens[split], "bytes": text, "shards": own}
+        own = [entry for entry in encoded if entry["file"].startswith(f"{split}-")]
+        splits[split] = {
+            "tokens": layout.tokens[split],
+            "bytes": sum(entry["text_bytes"] for entry in own),
+            "shards": own,
+        }
     starts: dict[int, int] = {}
     for document in documents:
         if document.first >= 0:
@@ -177,15 +205,14 @@ def manifest_of(
     source = sum(chunk.source_bytes for document in documents for chunk in document.chunks)
     kept = sum(chunk.bytes for document in documents for chunk in document.chunks)
     left_out = sum(skip.size for skip in skips)
+    mark = manifest.fingerprint(identity)
     return {
-        "format": manifest.FORMAT,
-        "name": name,
+        **identity,
+        "name": config.name,
         "version": mark[:12],
         "fingerprint": mark,
-        "corpus": shaping,
         "order": layout.order,
         "split": layout.split,
-        "vocab": vocab.to_json(),
         "documents": len(documents),
         "skipped": len(skips),
         "bytes": {
@@ -193,9 +220,10 @@ def manifest_of(
             "skipped": left_out,
             "normalised_away": source - kept,
             "text": kept,
-            "separators": len(separator) * len(documents),
+            "separators": len(config.separator_text) * len(documents),
         },
         "splits": splits,
+        "files": {name: {"bytes": len(data), "sha256": storage.sha256_bytes(data)} for name, data in files.items()},
         "first_tokens": [[token, count] for token, count in _token_counts(starts, vocab)],
     }
 

@@ -9,20 +9,20 @@ import hashlib
 import json
 import time
 from dataclasses import asdict
-from typing import Any
 
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import MANIFEST, corpus_url
-from pipeline.corpora.sources import Listing, kind_of
-from pipeline.errors import InputError
+from pipeline.corpora.sources import Listing
+from pipeline.corpora.vocab import Vocab
 
 FRESH_S = 2.0  # a file modified this shortly before it was listed may change again within its timestamp's resolution
 
 
-def source_state(config: CorpusConfig, listing: Listing) -> str | None:
+def source_state(config: CorpusConfig, listing: Listing, frozen: Vocab | None) -> str | None:
     """A digest of what the sources look like from outside; None when that does not tell whether they changed."""
-    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+    head = {"config": asdict(config), "vocab": frozen.fingerprint if frozen else ""}
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     newest = (time.time() - FRESH_S) * 1e9
     for file in [*listing.files, *listing.streams]:
         kind, _, value = file.state.partition(":")
@@ -30,7 +30,7 @@ def source_state(config: CorpusConfig, listing: Listing) -> str | None:
             return None
         if kind == "mtime" and float(value) * (1 if float(value) > 1e12 else 1e9) > newest:
             return None
-        digest.update(repr((file.path, file.url, file.size, file.state)).encode("utf-8", "surrogateescape"))
+        digest.update(repr((file.path, file.url, file.size, file.state, file.within)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -51,27 +51,6 @@ def record(root: str, config: CorpusConfig, state: str | None, version: str) -> 
 
 def _record_url(root: str, config: CorpusConfig) -> str:
     return storage.join(corpus_url(root, config.name), "sources.json")
-
-
-def check_expected(config: CorpusConfig, listing: Listing) -> None:
-    """Compare the single source with the recipe's expected size and MD5, before anything is made of it."""
-    if not config.expect_bytes and not config.expect_md5:
-        return
-    (file,) = [*listing.files, *listing.streams]
-    digest, size = hashlib.md5(usedforsecurity=False), 0
-    import fsspec
-
-    with fsspec.open(file.url, "rb", compression=kind_of(file.url)[0]) as stream:
-        while piece := stream.read(8 << 20):
-            digest.update(piece)
-            size += len(piece)
-    found: dict[str, Any] = {"expect_bytes": size, "expect_md5": digest.hexdigest()}
-    for option, value in found.items():
-        wanted = getattr(config, option)
-        if wanted and wanted != value:
-            raise InputError(
-                f"{file.url} is not the text this recipe expects: {option} is {wanted}, found {value}. Fetch it again."
-            )
 
 
 def new_staging(root: str, name: str, lease_s: float) -> str:

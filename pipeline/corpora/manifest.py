@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.corpora import shards
 from pipeline.corpora.vocab import Vocab
 from pipeline.errors import DamagedError, InputError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, LATEST, DOCUMENTS, SKIPPED = "manifest.json", "LATEST", "documents.arrow", "skipped.jsonl"
 
 
@@ -53,13 +54,19 @@ class Corpus:
 
     def open_split(self, split: str, *, verify: bool = False) -> shards.Tokens:
         """The tokens of a split, memory-mapped; a shard of the wrong size is refused by name, and with `verify` digest."""
-        return shards.Tokens(self._open_shard(split, shard, verify) for shard in self.manifest["splits"][split]["shards"])
+        return shards.Tokens(self._open_shard(shard, verify) for shard in self.manifest["splits"][split]["shards"])
 
-    def _open_shard(self, split: str, shard: dict[str, Any], verify: bool) -> Any:
-        url = storage.join(self.url, shard["file"])
-        path = local_shard(url, shard)
-        if verify and storage.sha256(path) != shard["sha256"]:
+    def local(self, file: dict[str, Any], *, verify: bool = False) -> str:
+        """A local path of one of the version's files, given its manifest entry; the size is always checked."""
+        url = storage.join(self.url, file["file"])
+        path = local_shard(url, file)
+        if verify and storage.sha256(path) != file["sha256"]:
             raise DamagedError(f"shard {url} does not have the digest in its manifest; build the corpus again with --force.")
+        return path
+
+    def _open_shard(self, shard: dict[str, Any], verify: bool) -> Any:
+        url = storage.join(self.url, shard["file"])
+        path = self.local(shard, verify=verify)
         tokens = shards.open_shard(path)
         if len(tokens) != shard["tokens"] or tokens.dtype != self.vocab.dtype:
             raise DamagedError(
@@ -99,19 +106,33 @@ def _cached(url: str, shard: dict[str, Any]) -> str:
     return path
 
 
-def fingerprint(
-    shaping: dict[str, Any], vocab: Vocab, documents: list[tuple[bytes, bytes]], skips: list[dict[str, Any]], unicode: str
-) -> str:
-    """The content address: SHA-256 over everything that decides the bytes of a version (hex).
+def identity(shaping: dict[str, Any], vocab: Vocab, documents: str, skipped: bytes, unicode: str) -> dict[str, Any]:
+    """Everything that decides the bytes of a version; it stands in the manifest as it is.
 
-    `documents` are (path, digest) pairs; their order does not matter.
+    `documents` is digest_of_documents, `skipped` the bytes of skipped.jsonl, `unicode` the Unicode data's version.
     """
+    return {
+        "format": FORMAT,
+        "corpus": shaping,
+        "vocab": vocab.to_json(),
+        "unicode": unicode,
+        "documents_sha256": documents,
+        "skipped_sha256": storage.sha256_bytes(skipped),
+    }
+
+
+def digest_of_documents(documents: Iterable[tuple[bytes, bytes]]) -> str:
+    """SHA-256 (hex) over the (path, digest) pairs of all documents, sorted."""
     digest = hashlib.sha256()
-    head = {"format": FORMAT, "shaping": shaping, "vocab": vocab.to_json(), "unicode": unicode, "skips": skips}
-    digest.update(json.dumps(head, sort_keys=True).encode())
     for path, content in sorted(documents):
         digest.update(len(path).to_bytes(4, "big") + path + content)
     return digest.hexdigest()
+
+
+def fingerprint(manifest: dict[str, Any]) -> str:
+    """The content address (hex) of a manifest's identity fields. Raises KeyError when one is missing."""
+    fields = ("format", "corpus", "vocab", "unicode", "documents_sha256", "skipped_sha256")
+    return hashlib.sha256(json.dumps({field: manifest[field] for field in fields}, sort_keys=True).encode()).hexdigest()
 
 
 def corpus_url(root: str, name: str) -> str:
@@ -130,26 +151,38 @@ def latest(root: str, name: str) -> str | None:
     return storage.read_bytes(url).decode().strip() if storage.exists(url) else None
 
 
+def corpus_names(root: str) -> list[str]:
+    """Names of the corpora that have a published version."""
+    folder = storage.join(root, "corpora")
+    return [name for name in storage.names(folder) if storage.exists(storage.join(folder, name, LATEST))]
+
+
 def open_corpus(root: str, reference: str) -> Corpus:
     """Open NAME or NAME@VERSION under a root. What does not exist, or has another format, is an InputError by name."""
     name, version = split_reference(reference)
-    version = version or latest(root, name) or ""
-    if not version:
-        known = ", ".join(storage.names(storage.join(root, "corpora"))) or "none"
+    newest = latest(root, name)
+    if not newest:
+        known = ", ".join(corpus_names(root)) or "none"
         raise InputError(
             f"no corpus {name!r} under {root} (there are: {known}); build it: python jobs/build_corpus.py --recipe {name}"
         )
-    return open_version(storage.join(corpus_url(root, name), version))
+    return open_version(storage.join(corpus_url(root, name), version or newest))
 
 
 def open_version(url: str) -> Corpus:
-    """Open the corpus version in a folder."""
+    """Open the corpus version in a folder; its format and fingerprint are always checked."""
     manifest_url = storage.join(url, MANIFEST)
     if not storage.exists(manifest_url):
         raise InputError(f"no corpus version at {url}; `python jobs/build_corpus.py --list` shows what is there.")
     manifest = storage.read_json(manifest_url)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{manifest_url} is not a format {FORMAT} manifest; build the corpus again with this version.")
+    try:
+        intact = fingerprint(manifest) == manifest["fingerprint"] and manifest["version"] == manifest["fingerprint"][:12]
+    except (KeyError, TypeError):
+        intact = False
+    if not intact:
+        raise DamagedError(f"{manifest_url} does not have the fingerprint it names; build the corpus again with --force.")
     return Corpus(url, manifest, Vocab.from_json(manifest["vocab"]))
 
 

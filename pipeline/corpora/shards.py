@@ -1,7 +1,8 @@
 """Token shards: Arrow IPC files that are mapped, not loaded.
 
 A shard is one uncompressed Arrow IPC file with exactly one record batch of one non-null column, `token`, in the narrowest
-unsigned type that holds the vocabulary. See docs/formats.md.
+unsigned type that holds the vocabulary. Where the vocabulary has an unknown token, a second file beside the shard says
+which symbols it stands for. See docs/formats.md.
 """
 
 from __future__ import annotations
@@ -35,12 +36,29 @@ def open_shard(path: str) -> np.ndarray:
         raise DamagedError(f"shard {path} cannot be read: {error}; restore it, or build the corpus again.") from None
 
 
-def parse_shard(name: str, data: bytes) -> np.ndarray:
-    """The tokens of a shard file's bytes."""
+def unknown_file(shard_file: str) -> str:
+    """The name of the file beside a shard that says what its unknown tokens stand for."""
+    return shard_file.replace(".arrow", ".unknown.arrow")
+
+
+def unknown_bytes(positions: np.ndarray, symbols: np.ndarray) -> bytes:
+    """The bytes of such a file: ascending positions within the shard, and the symbols there (both uint32)."""
+    columns = {"position": positions, "symbol": symbols}
+    schema = pa.schema([pa.field(name, pa.uint32(), nullable=False) for name in columns])
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch([pa.array(column) for column in columns.values()], schema=schema))
+    return sink.getvalue()
+
+
+def open_unknown(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and symbols of an unknown file."""
     try:
-        return _tokens(pa.ipc.open_file(pa.BufferReader(data)))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DamagedError(f"shard {name} cannot be read: {error}; restore it, or build the corpus again.") from None
+        with pa.memory_map(path) as mapped:
+            table = pa.ipc.open_file(mapped).read_all()
+            return table["position"].to_numpy(), table["symbol"].to_numpy()
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise DamagedError(f"{path} cannot be read: {error}; restore it, or build the corpus again.") from None
 
 
 def _tokens(reader: pa.ipc.RecordBatchFileReader) -> np.ndarray:

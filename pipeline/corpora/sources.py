@@ -1,7 +1,6 @@
 """Where documents come from: folders, globs, files, archives and compressed streams at any fsspec URL.
 
-`list_source` says what is there and plans the reading; `open_stream` yields the documents of one archive or compressed
-stream, once, in order. Nothing is ever extracted by name: member paths are labels.
+`list_source` says what is there and plans the reading; streams.py reads archives and compressed files.
 """
 
 from __future__ import annotations
@@ -10,12 +9,9 @@ import os
 import posixpath
 import re
 import sysconfig
-import tarfile
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import IO, Any
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -25,24 +21,25 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.errors import InputError
 
 PYSTDLIB = "pystdlib:"
-GROUP_BYTES = 32 << 20  # small files are read in groups of about this size: a task costs about 18 ms
-
 _COMPRESSION = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
-_ARCHIVES = re.compile(r"\.(?:tar(?:\.(gz|bz2|xz|zst))?|tgz|tbz2|txz|zip)$")
-_SHORT_TAR = {"tgz": "gz", "tbz2": "bz2", "txz": "xz"}
+_ARCHIVES = re.compile(r"\.(?:tar(?:\.(gz|bz2|xz|zst))?|tgz|tbz2|txz|tzst|zip)$")
+_SHORT_TAR = {"tgz": "gz", "tbz2": "bz2", "txz": "xz", "tzst": "zst"}
+_CHAINED_ARCHIVE = re.compile(r"(zip|tar)://(.*?)::(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class SourceFile:
     """One file as listed: its relative path (the document's name), its URL, its size, and a token of its state.
 
-    `state` changes when the content does (modification time or etag); "" when the store tells nothing.
+    `state` changes when the content does (modification time or etag); "" when the store tells nothing. `within` is the
+    member, folder or pattern of an archive that a chained URL such as zip://enwik8::https://... asks for.
     """
 
     path: str
     url: str
     size: int
     state: str = ""
+    within: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,18 +64,34 @@ class Listing:
 class Selection:
     """Which relative paths a recipe takes, and what they are called."""
 
-    def __init__(self, config: CorpusConfig, prefix: str = "") -> None:
-        self.config, self.prefix = config, prefix
+    def __init__(self, config: CorpusConfig, prefix: str = "", within: str = "") -> None:
+        self.config, self.prefix, self.within = config, prefix, within.strip("/")
         pattern = "".join("[^/]*" if c == "*" else "[^/]" if c == "?" else re.escape(c) for c in config.strip_prefix)
         self._strip = re.compile(pattern) if pattern else None
 
     def name(self, path: str) -> str | None:
         """The document's relative path, or None when the recipe leaves it out."""
+        if self.within:
+            inside = _inside(path, self.within)
+            if inside is None:
+                return None
+            path = inside
         if self._strip and (match := self._strip.match(path)):
             path = path[match.end() :].lstrip("/")
         if not _matches(path, self.config.include) or _matches(path, self.config.exclude):
             return None
         return self.prefix + path
+
+
+def _inside(path: str, within: str) -> str | None:
+    """A member's path below the part of the archive that was asked for; None when it lies elsewhere."""
+    if path == within:
+        return posixpath.basename(path)
+    if path.startswith(f"{within}/"):
+        return path[len(within) + 1 :]
+    if fnmatchcase(path, within):
+        return path[len(_fixed_part(within)) :].lstrip("/")
+    return None
 
 
 def _matches(path: str, patterns: list[str]) -> bool:
@@ -88,26 +101,42 @@ def _matches(path: str, patterns: list[str]) -> bool:
 
 def list_source(url: str, config: CorpusConfig) -> Listing:
     """Everything under one source URL, sorted by path. A source that is not there is an InputError."""
-    prefix = f"{_stem(url)}/" if len(config.sources) > 1 else ""
+    prefix = f"{stem(url)}/" if len(config.sources) > 1 else ""
     if url == PYSTDLIB:
         listing = _list_tree(sysconfig.get_paths()["stdlib"], Selection(config, prefix))
         listing.driver_only = True  # another host may have another Python
         return listing
-    url = url if "::" in url else storage.absolute(url)
-    fs, path = storage.filesystem(url)
+    url = storage.absolute(url)
     try:
-        if _is_glob(path):
-            return _list_glob(fs, path, url, config)
-        if fs.isdir(path):
+        if chained := _CHAINED_ARCHIVE.fullmatch(url):
+            return _list_chained(chained, prefix)
+        fs, path = storage.filesystem(url)
+        if _is_glob(path) and not fs.exists(path):  # a file may have such a name, and an http query has a '?'
+            return _list_glob(fs, path, url, config, prefix)
+        if _is_folder(fs, path, url):
             return _list_tree(url, Selection(config, prefix))
-        info = fs.info(path)
+        return _list_file(fs, path, url, Selection(config, prefix))
     except InputError:
         raise
     except FileNotFoundError:
         raise InputError(f"source {url} does not exist; give another --source.") from None
     except Exception as error:  # every store has exceptions of its own
         raise InputError(f"cannot read source {url}: {type(error).__name__}: {error}. Check the URL and its access.") from None
-    return _list_file(url, path, info, Selection(config, prefix if kind_of(path)[1] else ""))
+
+
+def stem(url: str) -> str:
+    """The last name in a URL, which tells several sources apart."""
+    path = storage.bare(url.split("::", maxsplit=1)[0]).rstrip("/:")
+    return posixpath.basename(path) or path
+
+
+def _is_folder(fs: fsspec.AbstractFileSystem, path: str, url: str) -> bool:
+    # isdir() of an http file fetches all of it, to look for links.
+    return url.endswith("/") if _is_http(url) else bool(fs.isdir(path))
+
+
+def _is_http(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
 
 
 def kind_of(path: str) -> tuple[str | None, str | None]:
@@ -121,56 +150,63 @@ def kind_of(path: str) -> tuple[str | None, str | None]:
     return _COMPRESSION.get(posixpath.splitext(path)[1]), None
 
 
-def open_stream(source: SourceFile, selection: Selection) -> Iterator[tuple[str, IO[bytes] | Skip]]:
-    """Yield (relative path, readable stream or Skip) for every wanted document of an archive or compressed file.
+def _list_chained(chained: re.Match[str], prefix: str) -> Listing:
+    """zip://MEMBER::URL and tar://MEMBER::URL: the archive is read as a stream, and the member picked out of it."""
+    kind, member, url = chained.groups()
+    if kind_of(storage.bare(url))[1] != kind:
+        raise InputError(f"{url} does not end as a {kind} archive does; {kind}:// cannot look into it.")
+    fs, path = storage.filesystem(url)
+    info = fs.info(path)
+    return Listing(streams=[SourceFile(prefix, url, int(info.get("size") or 0), _state(info), member)])
 
-    Members come in archive order and each must be read before the next; a path that comes twice counts the last time.
+
+def _list_file(fs: fsspec.AbstractFileSystem, path: str, url: str, selection: Selection, name: str = "") -> Listing:
+    """A single file, as a document called `name` (default: its own) or, for an archive, as the folder of its members.
+
+    Read in ranges where the store can, else as a stream.
     """
-    compression, archive = kind_of(source.url)
-    with fsspec.open(source.url, "rb", compression=compression) as file:
-        if archive == "tar":
-            yield from _tar_members(file, selection)
-        elif archive == "zip":
-            yield from _zip_members(file, selection)
-        else:
-            yield source.path, file
+    info = fs.info(path)
+    file = SourceFile(selection.prefix, url, int(info.get("size") or 0), _state(info))
+    base = name or posixpath.basename(storage.bare(path).rstrip("/"))
+    compression, archive = kind_of(storage.bare(path))
+    if archive:
+        return Listing(streams=[replace(file, path=f"{selection.prefix}{name}/" if name else selection.prefix)])
+    wanted = selection.name(posixpath.splitext(base)[0] if compression else base)
+    if wanted is None:
+        return Listing()
+    file = replace(file, path=wanted)
+    in_ranges = info.get("size") is not None and (info.get("partial") is True if _is_http(url) else True)
+    return Listing(streams=[file]) if compression or not in_ranges else Listing(files=[file])
 
 
-def _list_file(url: str, path: str, info: dict[str, Any], selection: Selection) -> Listing:
-    compression, archive = kind_of(path)
-    base = posixpath.basename(path.rstrip("/"))
-    if compression and not archive:
-        base = posixpath.splitext(base)[0]
-    file = SourceFile(selection.prefix if archive else base, url, int(info.get("size") or 0), _state(info))
-    if compression or archive or info.get("size") is None:
-        return Listing(streams=[file])
-    return Listing(files=[file])
-
-
-def _list_glob(fs: fsspec.AbstractFileSystem, path: str, url: str, config: CorpusConfig) -> Listing:
+def _list_glob(fs: fsspec.AbstractFileSystem, path: str, url: str, config: CorpusConfig, prefix: str) -> Listing:
     """Every file that a glob names, each treated as a source of its own, under the path behind the glob's fixed part."""
     found = fs.glob(path, detail=True)
-    fixed = re.split(r"[*?\[]", path)[0].rpartition("/")[0]
-    listing, selection = Listing(), Selection(config)
+    fixed, listing = _fixed_part(path), Listing()
     for name in sorted(found):
         if found[name]["type"] != "file":
             continue
         relative = name[len(fixed) :].lstrip("/")
-        one = _list_file(fs.unstrip_protocol(name) if "::" not in url else _rechained(url, name), name, found[name], selection)
-        for file in one.files:
-            if wanted := selection.name(relative):
-                listing.files.append(SourceFile(wanted, file.url, file.size, file.state))
-        for stream in one.streams:
-            inside = f"{relative}/" if kind_of(name)[1] else posixpath.splitext(relative)[0]
-            listing.streams.append(SourceFile(inside, stream.url, stream.size, stream.state))
+        one = _list_file(fs, name, _url_of(fs, name, url), Selection(config, prefix), relative)
+        listing.files += one.files
+        listing.streams += one.streams
     if not listing.files and not listing.streams:
         raise InputError(f"no file matches source {url}; give another --source.")
     return listing
 
 
-def _rechained(url: str, name: str) -> str:
-    protocol = url.split("://", 1)[0]
-    return f"{protocol}://{name}::{url.split('::', 1)[1]}"
+def _fixed_part(pattern: str) -> str:
+    """The folder in front of a glob's first wildcard."""
+    return re.split(r"[*?\[]", pattern)[0].rpartition("/")[0]
+
+
+def _url_of(fs: fsspec.AbstractFileSystem, name: str, url: str) -> str:
+    """The URL of a path found under `url`, with the rest of its chain."""
+    if "::" not in url:
+        return str(fs.unstrip_protocol(name))
+    head, chain = url.split("::", 1)
+    protocol = head.split("://", 1)[0]
+    return f"{protocol}://{name}::{chain}"
 
 
 def _list_tree(url: str, selection: Selection) -> Listing:
@@ -180,10 +216,12 @@ def _list_tree(url: str, selection: Selection) -> Listing:
         _walk_local(path, "", selection, listing)
     else:
         root = path.rstrip("/")
-        for name, info in fs.find(path, detail=True).items():
+        for name, found in fs.find(path, detail=True).items():
             wanted = selection.name(name[len(root) :].lstrip("/"))
-            if wanted is not None:
-                listing.files.append(SourceFile(wanted, fs.unstrip_protocol(name), int(info["size"]), _state(info)))
+            if wanted is not None and found["type"] == "file":
+                info = found if found.get("size") is not None else fs.info(name)
+                file = SourceFile(wanted, _url_of(fs, name, url), int(info.get("size") or 0), _state(info))
+                (listing.files if info.get("size") is not None else listing.streams).append(file)
     listing.files.sort(key=lambda file: os.fsencode(file.path))
     return listing
 
@@ -206,50 +244,6 @@ def _walk_local(root: str, below: str, selection: Selection, listing: Listing) -
                 listing.files.append(SourceFile(wanted, entry.path, stat.st_size, f"mtime:{stat.st_mtime_ns}"))
             else:
                 listing.skips.append(Skip(wanted, "not a regular file"))
-
-
-def _tar_members(file: IO[bytes], selection: Selection) -> Iterator[tuple[str, IO[bytes] | Skip]]:
-    with tarfile.open(fileobj=file, mode="r|", bufsize=1 << 20) as tar:
-        for member in tar:
-            if member.isdir():
-                continue
-            wanted = selection.name(_member_path(member.name))
-            tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
-            if wanted is None:
-                continue
-            if member.issym() or member.islnk():
-                yield wanted, Skip(wanted, "link")
-            elif stream := tar.extractfile(member):
-                yield wanted, stream
-            else:
-                yield wanted, Skip(wanted, "not a regular file")
-
-
-def _zip_members(file: IO[bytes], selection: Selection) -> Iterator[tuple[str, IO[bytes] | Skip]]:
-    with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
-            wanted = None if member.is_dir() else selection.name(_member_path(member.filename))
-            if wanted is None:
-                continue
-            if member.flag_bits & 0x1:
-                yield wanted, Skip(wanted, "encrypted", member.file_size)
-                continue
-            if (member.external_attr >> 28) == 0xA:
-                yield wanted, Skip(wanted, "link")
-                continue
-            with archive.open(member) as stream:
-                yield wanted, stream
-
-
-def _member_path(name: str) -> str:
-    """A member's name as a plain relative path: a label, so '..' and leading '/' only lose their meaning."""
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
-
-
-def _stem(url: str) -> str:
-    """The last name in a URL, which tells several sources apart."""
-    path = url.split("::", maxsplit=1)[0].rstrip("/:")
-    return posixpath.basename(path) or path
 
 
 def _is_glob(path: str) -> bool:

@@ -40,7 +40,7 @@ class Prepared:
     """Normalised text of one chunk.
 
     `anchors` are (text offset, source offset) pairs, ascending: from each on, the two advance together. No anchors
-    means that text and source are the same bytes.
+    means that every offset of the text is the same offset in the source (bytes may differ: a lone CR becomes LF).
     """
 
     text: bytes
@@ -55,16 +55,31 @@ def cut_window(chunk_bytes: int) -> int:
 def cut_place(data: bytes, behind: bytes, window: int) -> int | None:
     """Offset of the first place in `data` that is safe to cut at; None when it ends before `window` bytes without one.
 
-    `behind` is the byte before the data. In a full window without a safe place (binary data, or text without any
-    ASCII), the last UTF-8 lead byte of the window will do.
+    `behind` is the byte before the data. In a full window without a safe place, text without any ASCII is cut before
+    its last character that joins no other, and binary data at its last UTF-8 lead byte.
     """
     match = _SAFE_CUT.search(behind + data[:window], len(behind))
     if match and match.start() < len(behind) + len(data):
         return match.start() - len(behind)
     if len(data) < window:
         return None
-    leads = [m.start() for m in _LEAD_BYTE.finditer(data, window - 4, window)]
-    return leads[-1] if leads else window - 1
+    leads = [m.start() for m in _LEAD_BYTE.finditer(data, max(0, window - 1024), window)]
+    alone = [at for at in leads if _stands_alone(data[at : min(at + 4, window)])]
+    return alone[-1] if alone else leads[-1] if leads else window - 1
+
+
+def _stands_alone(data: bytes) -> bool:
+    """Whether the bytes begin with a character that never composes with what stands before it: no mark, no jamo."""
+    character = data.decode("utf-8", "ignore")[:1]
+    return (
+        bool(character)
+        and data.startswith(character.encode())
+        and (
+            not unicodedata.category(character).startswith("M")
+            and not unicodedata.combining(character)
+            and not 0x1160 <= ord(character) < 0x1200
+        )
+    )
 
 
 def prepare(raw: bytes, config: CorpusConfig, *, starts_document: bool) -> Prepared:

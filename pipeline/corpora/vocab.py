@@ -100,7 +100,12 @@ class Vocab:
 
     def decode(self, tokens: Iterable[int] | np.ndarray) -> bytes:
         """The text of tokens, as bytes: raw for the byte unit, UTF-8 for the char unit."""
-        return b"".join(self._texts[np.asarray(tokens, dtype=np.int64)].tolist())
+        return b"".join(self.texts(tokens))
+
+    def texts(self, tokens: Iterable[int] | np.ndarray) -> list[bytes]:
+        """The text of each token."""
+        found: list[bytes] = self._texts[np.asarray(tokens, dtype=np.int64)].tolist()
+        return found
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, "unit": self.unit, "symbols": list(self.symbols)}

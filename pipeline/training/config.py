@@ -8,6 +8,12 @@ from typing import Literal
 
 from pipeline.errors import InputError
 
+# Settings that may differ when a run is resumed, and between runs that give the same model: what they change is where
+# and how a run works, not what its steps compute.
+MAY_CHANGE = {"num_workers", "use_gpu", "resume", "keep_checkpoints", "checkpoint_every", "corpus"}
+# So may these when a run is resumed, unless the schedule is drawn towards the end.
+ENDS = {"max_steps", "max_epochs", "max_minutes"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:

@@ -14,7 +14,7 @@ from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.training import checkpoint
 from pipeline.training.artifact import WEIGHTS
-from pipeline.training.config import TrainConfig
+from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
 from pipeline.training.dropout import dropout_mask
 from pipeline.training.group import Group
 from pipeline.training.journal import Journal
@@ -22,10 +22,6 @@ from pipeline.training.lanes import LanePlan, lane_range
 from pipeline.training.model import CharRNN, initialize
 from pipeline.training.optim import FlatGradient, learning_rate, make_optimizer
 from pipeline.training.scoring import bits_per_byte, bits_per_char, split_loss
-
-# Settings that may differ when a run is resumed, without changing what its steps compute.
-MAY_CHANGE = {"num_workers", "use_gpu", "resume", "keep_checkpoints", "checkpoint_every", "max_minutes", "corpus"}
-ENDS = {"max_steps", "max_epochs"}  # so may these, unless the schedule is drawn towards the end
 
 
 class Reporter(Protocol):
@@ -178,7 +174,7 @@ class Trainer:
                 f"{self.corpus.name}@{self.corpus.version}; resume with that version, or start a new run."
             )
         now = asdict(self.config)
-        free = MAY_CHANGE | (ENDS if self.config.schedule != "cosine" else set())
+        free = MAY_CHANGE | (ENDS if self.config.schedule != "cosine" else {"max_minutes"})
         changed = [key for key, value in state["config"].items() if key not in free and now.get(key) != value]
         if changed:
             was = ", ".join(f"--{key} {state['config'][key]}" for key in changed)

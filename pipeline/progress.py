@@ -50,7 +50,7 @@ class Progress:
     def __init__(self, what: str, total: float, unit: str, every_s: float = 2.0, start: float = 0.0) -> None:
         self.what, self.total, self.unit, self.every_s = what, total, unit, every_s
         self.start = self.done = start
-        self.note = ""
+        self.note, self.said = "", (-1.0, "")
         self.began = self.last = time.monotonic()
 
     def rate(self) -> float:
@@ -66,9 +66,11 @@ class Progress:
 
     def finish(self, note: str = "") -> None:
         self.note = note or self.note
-        self._say()
+        if self.said != (self.done, self.note):
+            self._say()
 
     def _say(self) -> None:
+        self.said = (self.done, self.note)
         rate = self.rate()
         parts = [self._amount(self.done)]
         if self.total:

@@ -47,7 +47,7 @@ def absolute(url: str) -> str:
         chain, _, last = url.rpartition("::")
         return f"{chain}::{absolute(last)}"
     if "://" in url and not url.startswith(("file://", "local://")):
-        return url.rstrip("/")
+        return url if url.startswith(("http://", "https://")) else url.rstrip("/")  # there, "/" tells folders apart
     path = url.split("://", 1)[1] if "://" in url else url
     return os.path.abspath(os.path.expanduser(path))
 

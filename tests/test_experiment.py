@@ -11,12 +11,13 @@ import mlflow
 import pytest
 import torch
 
+from pipeline.corpora import retention
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
 from pipeline.errors import DamagedError, InputError
 from pipeline.experiment import ensure_trained, run_experiment, score_on
-from pipeline.registry import Registry
+from pipeline.registry import Registry, corpus_references
 from pipeline.sampling.batch import sample_files
 from pipeline.sampling.config import SampleConfig
 from pipeline.training import checkpoint
@@ -77,6 +78,19 @@ def test_mlflow_itself_samples_what_our_job_samples(result: dict[str, Any], home
     ours = SampleConfig(model=result["model"], num_files=1, prime="def ", **params)  # type: ignore[arg-type]
     sample_files(ours, registry.fetch_model(result["model"]), str(tmp_path), local=True)
     assert (tmp_path / "sample-00000.txt").read_text() == text
+
+
+def test_a_corpus_can_take_a_models_vocabulary(result: dict[str, Any], home: str, tmp_path: Path) -> None:
+    from jobs.build_corpus import _model_vocab
+    from jobs.command import Common
+
+    (tmp_path / "t.txt").write_bytes(b"def f(x):\n    return x\n")
+    config = CorpusConfig(name="small", source=str(tmp_path / "t.txt"), vocab_from=result["model"], val=0.0, test=0.0)
+    vocab = _model_vocab(config, Common(root=home, recipe={}, flags={}))
+    build_corpus(config, home, frozen=vocab)
+    assert open_corpus(home, "small").vocab == open_corpus(home, "texts").vocab
+    assert retention.run_references(home, "texts") == {result["corpus"].split("@")[1]: [f"run {result['run_id']}"]}
+    assert corpus_references(home, "texts") == {result["corpus"].split("@")[1]: ["model texts/1"]}
 
 
 def test_a_tampered_model_is_refused_by_name(result: dict[str, Any], home: str) -> None:

@@ -10,7 +10,6 @@ from pipeline.recipes import load_recipe, recipe_names
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 
-
 SHIPPED = {
     "pystdlib", "tinyshakespeare", "shakespeare", "paulgraham", "enwik8", "latex", "linux", "names", "warpeace", "post",
 }  # fmt: skip

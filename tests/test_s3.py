@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,12 @@ import fsspec
 import pytest
 
 from pipeline import storage
+from pipeline.corpora import retention
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
+from pipeline.corpora.trace import Tracer
+from pipeline.corpora.verify import verify
 from pipeline.errors import InputError
 
 BUCKET = "unreasonable-tests"
@@ -69,7 +74,7 @@ def test_a_failed_upload_leaves_nothing(bucket: str) -> None:
             fail(size)
         assert not storage.exists(f"{bucket}/half")
     storage.write_bytes(f"{bucket}/whole", b"x" * (20 << 20))
-    assert storage.size(f"{bucket}/whole") == 20 << 20
+    assert len(storage.read_bytes(f"{bucket}/whole")) == 20 << 20
 
 
 def test_a_corpus_on_s3_has_the_same_bytes_as_a_local_one(
@@ -85,6 +90,34 @@ def test_a_corpus_on_s3_has_the_same_bytes_as_a_local_one(
     here, there = open_corpus(str(tmp_path), "t").open_split("train"), open_corpus(bucket, "t").open_split("train")
     assert (here.read(0, len(here)) == there.read(0, len(there))).all()
     assert not build_corpus(CorpusConfig(name="t", source=f"s3://{BUCKET}/texts", chunk_bytes=4096), bucket)["built"]
+
+
+def test_archives_and_large_files_on_s3(bucket: str, tmp_path: Path) -> None:
+    text = b"".join(b"line %d of a text that is read in ranges\n" % n for n in range(3000))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("in/t.txt", text)
+    (tmp_path / "t.txt").write_bytes(text)
+    (tmp_path / "t.txt.xz").write_bytes(lzma.compress(text))
+    storage.write_bytes(f"s3://{BUCKET}/x.zip", (tmp_path / "x.zip").read_bytes())
+    storage.write_bytes(f"s3://{BUCKET}/t.txt", text)
+    storage.write_bytes(f"s3://{BUCKET}/t.txt.xz", lzma.compress(text))
+    sources = [
+        f"s3://{BUCKET}/t.txt",
+        f"s3://{BUCKET}/t.txt.xz",
+        f"zip://in/t.txt::s3://{BUCKET}/x.zip",
+        str(tmp_path / "t.txt"),
+    ]
+    made = [build_corpus(CorpusConfig(name="t", source=source, chunk_bytes=4096), bucket) for source in sources]
+    assert len({summary["version"] for summary in made}) == 1
+    assert verify(open_corpus(bucket, "t")) > len(text)
+    storage.write_bytes(f"{made[0]['url']}/{retention.PIN}", b"")
+    (version,) = retention.versions(bucket, "t")
+    assert version.pinned
+    assert version.published is not None
+    tracer = Tracer(open_corpus(bucket, "t"))
+    assert tracer.text("train", 100, 200) == text[100:200]
+    assert tracer.origin("val", 5).offset == tracer.corpus.tokens_in("train") + 5
+    assert retention.prune(bucket, "t", 3) == []
 
 
 def test_a_remote_root_needs_a_tracking_server(bucket: str) -> None:

@@ -31,10 +31,36 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert Path(target).read_bytes() == b"old"
 
 
+def test_a_filesystem_that_shows_files_as_they_grow_is_written_beside() -> None:
+    def fail() -> None:
+        with storage.writing("memory://folder/x") as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    storage.write_bytes("memory://folder/x", b"whole")
+    with pytest.raises(RuntimeError):
+        fail()
+    assert storage.names("memory://folder") == ["x"]
+    assert storage.read_bytes("memory://folder/x") == b"whole"
+    storage.remove_tree("memory://folder")
+
+
+def test_ranges_come_in_the_order_they_were_asked_for(tmp_path: Path) -> None:
+    storage.write_bytes("memory://ranges/x", bytes(range(100)))
+    storage.write_bytes(str(tmp_path / "x"), bytes(range(100)))
+    wanted = [(70, 80), (0, 3), (99, 100), (5, 5)] * 700
+    for url in ("memory://ranges/x", str(tmp_path / "x")):
+        found = list(storage.read_ranges((url, start, stop) for start, stop in wanted))
+        assert found == [bytes(range(start, stop)) for start, stop in wanted]
+    storage.remove_tree("memory://ranges")
+
+
 def test_local_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert storage.absolute("a/../b") == str(tmp_path / "b")
     assert storage.absolute("s3://bucket/key/") == "s3://bucket/key"
+    assert storage.absolute("zip://a/b.txt::x.zip") == f"zip://a/b.txt::{tmp_path}/x.zip"
+    assert storage.absolute("https://host/folder/") == "https://host/folder/"
 
 
 def test_an_unknown_protocol_is_one_clear_error() -> None:

@@ -76,7 +76,7 @@ def build_corpus(
     be read or decoded, or is not what the recipe expects.
     """
     began = time.monotonic()
-    frozen = frozen or _frozen(config, root)
+    frozen = _frozen(config, root, frozen)
     listing = _list(config)
     state = history.source_state(config, listing, frozen)
     if not force and (corpus := _published(config, root, state)):
@@ -97,7 +97,7 @@ def build_corpus(
 def up_to_date(config: CorpusConfig, root: str, frozen: Vocab | None = None) -> dict[str, Any] | None:
     """The summary of the published version that the sources, as they look from outside, gave before; None to build."""
     began = time.monotonic()
-    frozen = frozen or _frozen(config, root)
+    frozen = _frozen(config, root, frozen)
     corpus = _published(config, root, history.source_state(config, _list(config), frozen))
     return _summary(corpus, built=False, seconds=time.monotonic() - began) if corpus else None
 
@@ -110,12 +110,11 @@ def _published(config: CorpusConfig, root: str, state: str | None) -> manifest.C
     return manifest.open_version(storage.join(manifest.corpus_url(root, config.name), version))
 
 
-def _frozen(config: CorpusConfig, root: str) -> Vocab | None:
-    """The vocabulary that vocab_from names, when it is a corpus's."""
-    if not config.vocab_from:
-        return None
-    vocab = manifest.open_corpus(root, config.vocab_from).vocab
-    if vocab.unit != config.unit:
+def _frozen(config: CorpusConfig, root: str, vocab: Vocab | None) -> Vocab | None:
+    """The vocabulary that vocab_from names: a model's, which is given, or a corpus's."""
+    if vocab is None and config.vocab_from:
+        vocab = manifest.open_corpus(root, config.vocab_from).vocab
+    if vocab and vocab.unit != config.unit:
         raise InputError(f"vocab_from {config.vocab_from} has unit {vocab.unit}, this corpus {config.unit}; change --unit.")
     return vocab
 

@@ -28,7 +28,7 @@ def test_help_and_bad_flags(name: str) -> None:
     shown = job(name, "--help")
     assert shown.returncode == 0
     assert "--recipe" in shown.stdout
-    for arguments in (["--no_such_flag", "1"], ["--recipe", "nope"], ["--scale", "nope"]):
+    for arguments in (["--no_such_flag", "1"], ["--recipe", "nope"], ["--scale", "nope"], ["--rec", "pystdlib"]):
         refused = job(name, *arguments)
         assert refused.returncode == 2
         assert refused.stdout == ""
@@ -73,3 +73,21 @@ def test_a_recipe_from_source_to_report_and_again(tmp_path: Path, texts: Path) -
     sampled = job("sample", "--recipe", recipe, "--root", root)  # everything is there: no engine starts
     assert json.loads(sampled.stdout.splitlines()[-1])["written"] == 0
     assert "starting a local Ray" not in sampled.stderr
+
+
+def test_a_corpus_is_built_listed_checked_and_pruned(tmp_path: Path, texts: Path) -> None:
+    root = tmp_path / "root"
+    mine = ["--recipe", "paulgraham", "--source", texts, "--root", root]
+    first = json.loads(job("build_corpus", *mine).stdout)
+    other = json.loads(job("build_corpus", *mine, "--unit", "char", "--keep", 1, "--force").stdout)
+    assert other["removed"] == [first["version"]]
+    shown = job("build_corpus", "--list", "--root", root)
+    (row,) = json.loads(shown.stdout)["corpora"]
+    assert (row["name"], row["version"], row["latest"]) == ("paulgraham", other["version"], True)
+    assert "paulgraham" in shown.stderr
+    checked = job("build_corpus", "--verify", "--name", "paulgraham", "--root", root)
+    assert json.loads(checked.stdout)["version"] == other["version"]
+    (Path(other["url"]) / "documents.arrow").write_bytes(b"damaged")
+    refused = job("build_corpus", "--verify", "--name", "paulgraham", "--root", root)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "documents.arrow does not have the digest" in refused.stderr.splitlines()[-1]

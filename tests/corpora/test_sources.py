@@ -1,0 +1,191 @@
+"""Sources as they really come: every kind of archive and compression, any store, chained, several, and damaged."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import InputError
+
+from .conftest import build, contents, decoded, documents
+
+TEXTS = {"a.txt": b"alpha " * 90, "b/c.txt": b"gamma " * 70, "b/d.md": b"delta " * 50, ".e.txt": b"hidden " * 20}
+COMPRESS = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
+}
+
+
+def packed(texts: dict[str, bytes] = TEXTS, top: str = "") -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        for name, text in texts.items():
+            member = tarfile.TarInfo(top + name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
+    return sink.getvalue()
+
+
+def zipped(texts: dict[str, bytes] = TEXTS) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            archive.writestr(name, text)
+    return sink.getvalue()
+
+
+def tree(folder: Path, texts: dict[str, bytes] = TEXTS) -> Path:
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(text)
+    return folder
+
+
+@pytest.mark.parametrize("ending", ["tar", "zip", "tgz", *(f"tar.{end}" for end in COMPRESS)])
+def test_every_archive_gives_the_bytes_of_its_tree(tmp_path: Path, ending: str) -> None:
+    data = zipped({f"top-1/{name}": text for name, text in TEXTS.items()}) if ending == "zip" else packed(top="top-1/")
+    for end, compress in COMPRESS.items():
+        if ending.endswith(end) or (end, ending) == ("gz", "tgz"):
+            data = compress(data)
+    (tmp_path / f"x.{ending}").write_bytes(data)
+    whole = build(tmp_path / "1", tree(tmp_path / "tree"), strip_prefix="top-*/")
+    archive = build(tmp_path / "2", tmp_path / f"x.{ending}", strip_prefix="top-*/")
+    assert contents(archive.url) == contents(whole.url)
+    assert documents(archive) == TEXTS
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_compressed_files_are_read_to_the_end_of_their_last_part(tmp_path: Path, ending: str) -> None:
+    text = b"one two three " * 4000
+    half = COMPRESS[ending](text[:20_000]) + COMPRESS[ending](text[20_000:])  # as parallel compressors write
+    (tmp_path / f"t.txt.{ending}").write_bytes(half)
+    corpus = build(tmp_path / "root", tmp_path / f"t.txt.{ending}", val=0.0, test=0.0)
+    assert documents(corpus) == {"t.txt": text}
+
+
+@pytest.mark.parametrize("ending", ["tar", "zip", *COMPRESS, *(f"tar.{end}" for end in COMPRESS)])
+def test_what_is_cut_short_is_refused_by_name(tmp_path: Path, ending: str) -> None:
+    data = zipped() if ending == "zip" else packed() if "tar" in ending else b"some text " * 1000
+    data = COMPRESS[ending.rpartition(".")[2]](data) if ending not in ("tar", "zip") else data
+    path = tmp_path / f"short.{ending}"
+    # A tar ends with empty blocks: cut one inside a member, and exactly behind one.
+    for kept in (4000, 3584) if ending == "tar" else (len(data) * 2 // 3, len(data) - 9):
+        path.write_bytes(data[:kept])
+        with pytest.raises(InputError, match=rf"short\.{ending}"):
+            build(tmp_path / "root", path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError):
+        build(tmp_path / "root", path)
+
+
+def test_a_damaged_tar_header_is_not_the_end_of_the_archive(tmp_path: Path) -> None:
+    data = bytearray(packed({"a.txt": b"a" * 512, "b.txt": b"b" * 512, "c.txt": b"c" * 512}))
+    data[1024 + 150] ^= 0xFF  # in the checksum of the second header
+    (tmp_path / "x.tar").write_bytes(data)
+    with pytest.raises(InputError, match=r"x\.tar.*damaged"):
+        build(tmp_path / "root", tmp_path / "x.tar")
+
+
+def test_the_web_chained_and_plain(tmp_path: Path, website: tuple[str, Path]) -> None:
+    address, folder = website
+    (folder / "x.zip").write_bytes(zipped())
+    (folder / "x.tar.gz").write_bytes(gzip.compress(packed()))
+    (folder / "plain.txt").write_bytes(b"plain text " * 9000)
+    tree(folder / "tree")
+    cases: list[tuple[str, dict[str, bytes]]] = [
+        ("zip://a.txt::{}/x.zip", {"a.txt": TEXTS["a.txt"]}),
+        ("zip://b::{}/x.zip", {"c.txt": TEXTS["b/c.txt"], "d.md": TEXTS["b/d.md"]}),
+        ("zip://b/*.md::{}/x.zip", {"d.md": TEXTS["b/d.md"]}),
+        ("tar://b/c.txt::{}/x.tar.gz", {"c.txt": TEXTS["b/c.txt"]}),
+        ("{}/x.tar.gz", TEXTS),
+        ("{}/x.zip?download=1", TEXTS),
+        ("{}/plain.txt", {"plain.txt": b"plain text " * 9000}),
+        ("{}/tree/", TEXTS),
+    ]
+    for number, (url, expected) in enumerate(cases):
+        corpus = build(tmp_path / str(number), url.format(address), chunk_bytes=4096, val=0.0, test=0.0)
+        assert documents(corpus) == expected, url
+    with pytest.raises(InputError, match="does not exist"):
+        build(tmp_path / "root", f"{address}/nothing.txt")
+
+
+def test_a_chain_to_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.zip").write_bytes(zipped())
+    corpus = build(tmp_path / "root", "zip://a.txt::x.zip", val=0.0, test=0.0)
+    assert documents(corpus) == {"a.txt": TEXTS["a.txt"]}
+
+
+def test_several_sources_and_globs_keep_their_names(tmp_path: Path) -> None:
+    tree(tmp_path / "one")
+    (tmp_path / "two.tar").write_bytes(packed())
+    (tmp_path / "p1.txt.gz").write_bytes(gzip.compress(b"part one"))
+    (tmp_path / "p2.txt").write_bytes(b"part two")
+    corpus = build(tmp_path / "1", [str(tmp_path / "one"), str(tmp_path / "two.tar"), str(tmp_path / "p*")])
+    expected = {f"{top}/{name}": text for top in ("one", "two.tar") for name, text in TEXTS.items()}
+    assert documents(corpus) == {**expected, "p*/p1.txt": b"part one", "p*/p2.txt": b"part two"}
+    glob = build(tmp_path / "2", tmp_path / "**" / "*.txt", include=["*.txt"])
+    assert set(documents(glob)) == {"one/a.txt", "one/b/c.txt", "one/.e.txt", "p2.txt"}
+
+
+def test_include_holds_for_files_and_compressed_files_too(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.md", "c.md"):
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(name.encode() * 9))
+    corpus = build(tmp_path / "root", tmp_path / "*.gz", include=["*.md"], exclude=["c*"])
+    assert set(documents(corpus)) == {"b.md"}
+    with pytest.raises(InputError, match="no document"):
+        build(tmp_path / "root", tmp_path / "a.txt.gz", include=["*.md"])
+
+
+def test_two_documents_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"plain")
+    (tmp_path / "t.txt.gz").write_bytes(gzip.compress(b"packed"))
+    with pytest.raises(InputError, match=r"both have a document t\.txt"):
+        build(tmp_path / "root", tmp_path / "t.txt*")
+    for side in ("x", "y"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "same.tar").write_bytes(packed())
+    with pytest.raises(InputError, match=r"several sources are called same\.tar"):
+        build(tmp_path / "root", [str(tmp_path / side / "same.tar") for side in ("x", "y")])
+
+
+def test_a_file_may_have_wildcards_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "[x] y?.txt").write_bytes(b"a name")
+    assert documents(build(tmp_path / "root", tmp_path / "[x] y?.txt", val=0.0, test=0.0)) == {"[x] y?.txt": b"a name"}
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t.txt.gz", "t.zip"])
+def test_the_expected_text_is_checked_however_it_is_packed(tmp_path: Path, name: str) -> None:
+    text = b"exactly this"
+    data = {"t.txt": text, "t.txt.gz": gzip.compress(text), "t.zip": zipped({"t.txt": text})}[name]
+    (tmp_path / name).write_bytes(data)
+    md5 = "f6e2edbd6bf9109378dbaf75c8dcdc09"
+    corpus = build(tmp_path / "1", tmp_path / name, expect_bytes=12, expect_md5=md5, val=0.0, test=0.0)
+    assert decoded(corpus, "train") == text
+    for wrong in ({"expect_bytes": 13}, {"expect_md5": md5[::-1]}):
+        with pytest.raises(InputError, match="is not the text this recipe expects"):
+            build(tmp_path / "2", tmp_path / name, **wrong)
+    with pytest.raises(InputError, match="one document"):
+        build(tmp_path / "2", tree(tmp_path / "tree"), expect_bytes=12)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import storage
+
+    def refuse(url: str) -> None:
+        raise PermissionError(13, "Permission denied", url)
+
+    tree(tmp_path / "tree")
+    monkeypatch.setattr(storage, "open_read", refuse)  # the tests may run as root, whom nothing is refused
+    with pytest.raises(InputError, match=r"cannot read source .*tree.*Permission denied"):
+        build(tmp_path / "root", tmp_path / "tree")

@@ -22,6 +22,7 @@ log = logging.getLogger("unreasonable")
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit statuses
 C = TypeVar("C")
+Revise = Callable[[dict[str, Any], str, list[str]], dict[str, Any]]  # (recipe, root, command line) -> recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +72,19 @@ def run_command(
     argv: list[str] | None = None,
     extra: Callable[[Parser], None] | None = None,
     instead: Mapping[str, Callable[[dict[str, Any], Common], dict[str, Any]]] | None = None,
+    revise: Revise = lambda recipe, root, argv: recipe,
 ) -> None:
     """Parse the command line, run the job, print its result as one JSON line on stdout.
 
     Flags are the fields of `config_class`, their defaults the recipe's section `section`. `extra` adds flags that belong
     to no recipe; they arrive in Common.flags. A flag named in `instead` runs that function, on the parsed values, in
-    place of the job. Bad input ends with one line on stderr and exit status 2.
+    place of the job. `revise` may put other settings in the recipe's place before flags are looked at. Bad input ends
+    with one line on stderr and exit status 2; a job that was asked to stop (its result says `stopped`) with status 130.
     """
     log_to_stderr()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
     try:
-        values, common = _parse(description, section, config_class, argv, extra)
+        values, common = _parse(description, section, config_class, argv, extra, revise)
         other = next((function for flag, function in (instead or {}).items() if common.flags[flag]), None)
         if other:
             result = other(values, common)
@@ -94,14 +97,21 @@ def run_command(
         print("interrupted", file=sys.stderr, flush=True)
         raise SystemExit(INTERRUPTED) from None
     print(json.dumps(result, sort_keys=True), flush=True)
+    if result.get("stopped"):
+        raise SystemExit(INTERRUPTED)
 
 
 def _parse(
-    description: str, section: str, config_class: type[C], argv: list[str] | None, extra: Callable[[Parser], None] | None
+    description: str,
+    section: str,
+    config_class: type[C],
+    argv: list[str] | None,
+    extra: Callable[[Parser], None] | None,
+    revise: Revise,
 ) -> tuple[dict[str, Any], Common]:
     argv = _spelled_out(sys.argv[1:] if argv is None else argv, config_class)
     chosen = _recipe_parser(add_help=False).parse_args(_recipe_flags(argv))
-    recipe = recipes.load_recipe(chosen.recipe, chosen.scale)
+    recipe = revise(recipes.load_recipe(chosen.recipe, chosen.scale), storage.absolute(chosen.root), argv)
     parser = _recipe_parser(description=description)
     if extra:
         extra(parser)
@@ -124,13 +134,22 @@ def _spelled_out(argv: list[str], config_class: type[Any]) -> list[str]:
 
 
 def _recipe_flags(argv: list[str]) -> list[str]:
-    """The part of a command line that names recipe and scale: they decide the defaults of all other flags."""
+    """The part of a command line that names recipe, scale and root: they decide the defaults of all other flags."""
     chosen = []
     for index, argument in enumerate(argv):
         name, equals, _ = argument.partition("=")
-        if name in ("--recipe", "--scale"):
+        if name in ("--recipe", "--scale", "--root"):
             chosen += [argument] if equals else argv[index : index + 2]
     return chosen
+
+
+def flag_value(argv: list[str], flag: str) -> str:
+    """What a command line gives for a flag, before it is parsed; "" for nothing."""
+    for index, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
+        if name == flag:
+            return value if equals else next(iter(argv[index + 1 :]), "")
+    return ""
 
 
 def _recipe_parser(description: str = "", add_help: bool = True) -> Parser:

@@ -50,9 +50,12 @@ def reproduce(_: ReproduceConfig, common: Common) -> dict[str, Any]:
         done("corpus")
         corpus = check_run(train_config, common.root)
         trained = ensure_trained(train_config, common.root, common.recipe_name, corpus)
+        if trained.get("stopped"):
+            log.info("stopped; go on: %s", f"python jobs/train.py --root {common.root} --resume {trained['run_id']}")
+            return trained
         done("train")
-        model = registry.fetch_model(sample_config.model)
-        output = storage.absolute(sample_config.output or default_output(common.root, model))
+        model = registry.fetch_model(_model_to_sample(sample_config, common, trained))
+        output = storage.absolute(sample_config.output or default_output(common.root, model, sample_config))
         sampled = sample_files(sample_config, model, output)
         done("sample")
     others = baselines(corpus, "val")
@@ -68,6 +71,11 @@ def reproduce(_: ReproduceConfig, common: Common) -> dict[str, Any]:
         "val_bits_per_byte": {name: round(value, 4) for name, value in figures.items()},
         "seconds": seconds,
     }
+
+
+def _model_to_sample(config: SampleConfig, common: Common, trained: dict[str, Any]) -> str:
+    """The model that the report is about, which need not be the champion; unless the recipe names another."""
+    return str(trained["model"]) if config.model == f"models:/{common.recipe_name}@champion" else config.model
 
 
 def _report(

@@ -17,7 +17,7 @@ def sample(config: SampleConfig, common: Common) -> dict[str, Any]:
     from pipeline.sampling.batch import default_output, pending, sample_files
 
     model = Registry(common.root).fetch_model(config.model)
-    output = storage.absolute(config.output or default_output(common.root, model))
+    output = storage.absolute(config.output or default_output(common.root, model, config))
     if not pending(config, model, output):
         return sample_files(config, model, output, local=True)
     from cluster.connect import node_count, ray_session

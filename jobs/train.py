@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from jobs.command import Common, announce, run_command
+from jobs.command import Common, announce, flag_value, run_command
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import latest, split_reference
 from pipeline.training.config import TrainConfig
-from pipeline.training.preflight import check_run
+from pipeline.training.preflight import check_run, started
 
 log = logging.getLogger("unreasonable")
 
@@ -31,8 +31,26 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
         from pipeline.experiment import run_experiment
 
         result = run_experiment(config, common.root, common.recipe_name, check_run(config, common.root))
-    log.info("next: python jobs/sample.py --root %s --model %s", common.root, result["model"])
+    if result["stopped"]:
+        command = f"python jobs/train.py --root {common.root} --resume {result['run_id']}"
+        log.info("stopped at step %d; go on: %s", result["step"], command)
+    else:
+        log.info(
+            "val_loss %.4f, %.4f bits per byte; %s%s", result["val_loss"], result["val_bits_per_byte"], result["model"],
+            ", the champion" if result["champion"] else ""
+        )  # fmt: skip
+        log.info("next: python jobs/sample.py --root %s --model %s", common.root, result["model"])
     return result
+
+
+def resumed(recipe: dict[str, Any], root: str, argv: list[str]) -> dict[str, Any]:
+    """With --resume RUN_ID, the settings and the corpus version that the run was started with."""
+    run_id = flag_value(argv, "--resume")
+    if not run_id:
+        return recipe
+    start = started(root, run_id)
+    corpus = f"{start['corpus']['name']}@{start['corpus']['version']}"
+    return {**recipe, "name": start["recipe"], "train": {**start["config"], "corpus": corpus}}
 
 
 def _missing_corpus(config: TrainConfig, common: Common) -> CorpusConfig | None:
@@ -44,4 +62,4 @@ def _missing_corpus(config: TrainConfig, common: Common) -> CorpusConfig | None:
 
 
 if __name__ == "__main__":
-    run_command(__doc__ or "", "train", TrainConfig, train)
+    run_command(__doc__ or "", "train", TrainConfig, train, revise=resumed)

@@ -9,3 +9,7 @@ class InputError(ValueError):
 
 class DamagedError(InputError):
     """A published file does not have the size or digest that its manifest promises."""
+
+
+class DivergedError(InputError):
+    """Training came to a loss or gradient that is not a number; every rank finds out at the same step."""

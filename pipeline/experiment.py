@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
 import secrets
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline import storage
 from pipeline.corpora.manifest import Corpus
+from pipeline.corpora.retention import START
 from pipeline.errors import InputError
 from pipeline.registry import RUN_TAG, ModelVersion, Registry
 from pipeline.training import checkpoint, journal
+from pipeline.training.artifact import FetchedModel
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import RUN
 from pipeline.training.scoring import bits_per_byte, split_loss
@@ -28,41 +33,78 @@ def new_run_id() -> str:
 
 
 def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) -> dict[str, Any]:
-    """Train, register the best checkpoint as the next version of model `name`, and let the champion rule decide."""
+    """Train, register the best checkpoint as the next version of model `name`, and let the champion rule decide.
+
+    A run that was asked to stop is not registered; it can be resumed.
+    """
     from pipeline.training.trainer import run_training
 
     run_id = config.resume or new_run_id()
     run_url = storage.join(root, "runs", run_id)
     registry = Registry(root)
+    if not config.resume:
+        config = _prepare(config, root, run_url, name, corpus, registry)
     mlflow_id = registry.start_run(name, run_id, config, corpus)
     log.info("run %s: %s", run_id, run_url)
-    publisher = Publisher(registry, mlflow_id, storage.join(run_url, checkpoint.METRICS))
+    publisher = Publisher(registry, mlflow_id, run_url)
     publisher.start()
     status = "FAILED"
     try:
-        result = run_training(config, root, run_id, name)
-        status = "FINISHED"
+        result = run_training(config, root, run_id, name, corpus, preview)
+        status = "KILLED" if result["stopped"] else "FINISHED"
     finally:
         publisher.stop()
-        registry.end_run(mlflow_id, status)
+        with told("the run's end"):
+            registry.end_run(mlflow_id, status)
+    about = {"run_id": run_id, "run": run_url, "mlflow_run_id": mlflow_id, "tracking_uri": registry.uri,
+             "corpus": f"{corpus.name}@{corpus.version}", **result}  # fmt: skip
+    if result["stopped"]:
+        return about
     best = checkpoint.best(run_url)
     if best is None:
         raise InputError(f"run {run_id} has no evaluated checkpoint to register; train longer.")
     version = registry.register(name, mlflow_id, storage.join(run_url, best))
-    promoted = promote_if_better(registry, version, corpus)
+    promoted = promote_if_better(registry, version, corpus, config.eval_lanes)
     storage.write_json(storage.join(run_url, RUN), {"model": version.uri, "mlflow_run_id": mlflow_id, **result})
-    figures = {key: float(version.tags[key]) for key in ("val_loss", "val_bits_per_byte")}
-    return {
-        "run_id": run_id,
-        "run": run_url,
-        "mlflow_run_id": mlflow_id,
-        "tracking_uri": registry.uri,
-        "model": version.uri,
-        "champion": promoted,
-        "corpus": f"{corpus.name}@{corpus.version}",
-        **figures,
-        **result,
-    }
+    return {**about, "model": version.uri, "champion": promoted, **_figures(version)}
+
+
+def _prepare(config: TrainConfig, root: str, run_url: str, name: str, corpus: Corpus, registry: Registry) -> TrainConfig:
+    """Write what the run starts with: start.json, and the model that it starts from. Returns the settings resolved."""
+    from pipeline.training.trainer import INIT
+
+    if config.init_from:
+        model = _given_model(config.init_from, root, registry)
+        config = dataclasses.replace(config, init_from=model.uri)
+        checkpoint.write(storage.join(run_url, INIT), model.files)
+    identity = {"name": corpus.name, "version": corpus.version, "fingerprint": corpus.fingerprint}
+    start = {"format": 1, "corpus": identity, "recipe": name, "config": dataclasses.asdict(config)}
+    storage.write_json(storage.join(run_url, START), start)
+    return config
+
+
+def _given_model(reference: str, root: str, registry: Registry) -> FetchedModel:
+    """A registered model, a run's best checkpoint, or the model in a checkpoint folder."""
+    run_url = storage.join(root, "runs", reference)
+    if "/" not in reference and storage.names(run_url):
+        best = checkpoint.best(run_url)
+        if best is None:
+            raise InputError(f"run {reference} has no evaluated checkpoint to start from.")
+        return checkpoint.fetch(storage.join(run_url, best))
+    return registry.fetch_model(reference)
+
+
+def preview(trainer: Any, num_chars: int) -> bytes:
+    """A sample of a model in training, the same whenever its step is reached."""
+    from pipeline.sampling.engine import Engine, Request
+
+    engine = Engine(trainer.model, trainer.corpus.vocab, trainer.corpus.manifest["first_tokens"])
+    request = Request(trainer.step, num_chars, temperature=0.8, seed=trainer.config.seed)
+    return b"".join(trainer.corpus.vocab.decode(tokens) for _, tokens, _ in engine.stream([request]))
+
+
+def _figures(version: ModelVersion) -> dict[str, float]:
+    return {key: float(version.tags[key]) for key in ("val_loss", "val_bits_per_byte")}
 
 
 def ensure_trained(config: TrainConfig, root: str, name: str, corpus: Corpus) -> dict[str, Any]:
@@ -73,11 +115,10 @@ def ensure_trained(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
         return run_experiment(config, root, name, corpus)
     run_url = storage.join(root, "runs", version.tags[RUN_TAG])
     log.info("model %s: %s was trained with these settings on this corpus", name, version.uri)
-    figures = {key: float(version.tags[key]) for key in ("val_loss", "val_bits_per_byte")}
-    return {"run": run_url, "model": version.uri, "tracking_uri": registry.uri, **figures}
+    return {"run": run_url, "model": version.uri, "tracking_uri": registry.uri, **_figures(version)}
 
 
-def promote_if_better(registry: Registry, challenger: ModelVersion, corpus: Corpus) -> bool:
+def promote_if_better(registry: Registry, challenger: ModelVersion, corpus: Corpus, eval_lanes: int) -> bool:
     """Move the champion alias to the challenger when it has fewer val_bits_per_byte on this corpus version's val split.
 
     A champion of another version is scored on the same text; with a tail split, whose val text is another stretch in
@@ -92,16 +133,16 @@ def promote_if_better(registry: Registry, challenger: ModelVersion, corpus: Corp
         if corpus.manifest["split"] == "tail":
             log.info("champion %s learned another version of the corpus, whose tail split does not compare", champion.uri)
             return False
-        theirs = score_on(registry, champion, corpus)
+        theirs = score_on(registry, champion, corpus, eval_lanes)
     ours = float(challenger.tags["val_bits_per_byte"])
     log.info("%s: %.4f bits per byte; champion %s: %.4f", challenger.uri, ours, champion.uri, theirs)
-    if ours >= theirs:
+    if not ours < theirs:  # so that a figure that is not a number never wins
         return False
     registry.promote(challenger)
     return True
 
 
-def score_on(registry: Registry, version: ModelVersion, corpus: Corpus, lanes: int = 32) -> float:
+def score_on(registry: Registry, version: ModelVersion, corpus: Corpus, lanes: int) -> float:
     """A registered model's bits per byte on a corpus version's val split; infinite where its vocabulary lacks a symbol."""
     from pipeline.corpora.shards import Tokens
 
@@ -110,18 +151,28 @@ def score_on(registry: Registry, version: ModelVersion, corpus: Corpus, lanes: i
     if vocab != corpus.vocab:
         try:
             tokens = Tokens([vocab.encode(corpus.vocab.decode(tokens.read(0, len(tokens))))])
-        except InputError:
+        except ValueError:  # a symbol the model does not know, or bytes that are no text to a model of characters
             return float("inf")
     return bits_per_byte(split_loss(model, tokens, lanes), len(tokens), corpus.bytes_in("val"))
 
 
-class Publisher(threading.Thread):
-    """Sends new rows of a run's journal to MLflow while it trains, each once."""
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """Go on when the tracking server cannot be told something: the files of a run are the truth."""
+    try:
+        yield
+    except Exception as error:  # requests', SQLAlchemy's and MLflow's own
+        log.warning("the tracking server was not told of %s: %s", what, str(error).split("\n")[0])
 
-    def __init__(self, registry: Registry, mlflow_id: str, url: str) -> None:
+
+class Publisher(threading.Thread):
+    """Sends rows of a run's journal to MLflow while it trains: each once, when a checkpoint has made it final."""
+
+    def __init__(self, registry: Registry, mlflow_id: str, run_url: str) -> None:
         super().__init__(daemon=True, name="journal-publisher")
-        self.registry, self.mlflow_id, self.url = registry, mlflow_id, url
-        self.published = 0
+        self.registry, self.mlflow_id, self.run_url = registry, mlflow_id, run_url
+        self.published = registry.published_step(mlflow_id)
+        self.seen = ""
         self.ended = threading.Event()
 
     def run(self) -> None:
@@ -135,11 +186,11 @@ class Publisher(threading.Thread):
         self._publish()
 
     def _publish(self) -> None:
-        if not storage.exists(self.url):
-            return
-        rows = journal.rows(storage.read_bytes(self.url))
-        try:
-            self.registry.log_rows(self.mlflow_id, rows[self.published :])
-            self.published = len(rows)
-        except Exception as error:  # the journal is the truth; a tracking server that is away must not end a run
-            log.warning("metrics are not published yet: %s", str(error).splitlines()[0])
+        with told("new metrics"):
+            newest = (checkpoint.complete(self.run_url) or [""])[-1]
+            if newest == self.seen:
+                return
+            final = checkpoint.step_of(newest)
+            rows = journal.rows(storage.read_bytes(storage.join(self.run_url, checkpoint.METRICS)))
+            self.registry.log_rows(self.mlflow_id, [row for row in rows if self.published < row["step"] <= final])
+            self.published, self.seen = final, newest

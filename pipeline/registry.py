@@ -31,6 +31,7 @@ from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
 
 CHAMPION = "champion"
 RUN_TAG = "unreasonable.run_id"
+PUBLISHED_TAG = "unreasonable.published_step"
 DIGEST_TAG = "sha256."
 _BATCH = 1000  # metrics in one call: the server's limit
 _PACKAGE = Path(__file__).parent
@@ -68,6 +69,10 @@ class Registry:
 
     def start_run(self, name: str, run_id: str, config: TrainConfig, corpus: Corpus) -> str:
         """The MLflow run of one of ours, made on first use; returns MLflow's id."""
+        with self._asking():
+            return self._start_run(name, run_id, config, corpus)
+
+    def _start_run(self, name: str, run_id: str, config: TrainConfig, corpus: Corpus) -> str:
         experiment = self._experiment(name)
         found = self.client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run_id}'", max_results=1)
         settings = {key: str(value) for key, value in asdict(config).items()}
@@ -108,6 +113,13 @@ class Registry:
         ]
         for at in range(0, len(metrics), _BATCH):
             self.client.log_batch(mlflow_id, metrics=metrics[at : at + _BATCH])
+        if rows:
+            self.client.set_tag(mlflow_id, PUBLISHED_TAG, str(rows[-1]["step"]))
+
+    def published_step(self, mlflow_id: str) -> int:
+        """The last step whose row has been published; 0 at the start."""
+        with self._asking():
+            return int(self.client.get_run(mlflow_id).data.tags.get(PUBLISHED_TAG, 0))
 
     def end_run(self, mlflow_id: str, status: str) -> None:
         """Mark a run FINISHED, FAILED or KILLED."""

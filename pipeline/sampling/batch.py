@@ -68,9 +68,10 @@ def sample_files(config: SampleConfig, model: FetchedModel, output: str, *, loca
     }
 
 
-def default_output(root: str, model: FetchedModel) -> str:
-    """Where a model's samples go unless told otherwise."""
-    return storage.join(root, "samples", re.sub(r"[^\w.-]+", "-", f"{model.name}-{model.version}"))
+def default_output(root: str, model: FetchedModel, config: SampleConfig) -> str:
+    """Where samples go unless told otherwise: a folder for each model and settings."""
+    settings = storage.sha256_bytes(json.dumps(_settings(config, model), sort_keys=True).encode())[:6]
+    return storage.join(root, "samples", re.sub(r"[^\w.-]+", "-", f"{model.name}-{model.version}-{settings}"))
 
 
 def _settings(config: SampleConfig, model: FetchedModel) -> dict[str, Any]:

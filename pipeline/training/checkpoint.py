@@ -1,7 +1,7 @@
 """Checkpoints: a folder that is a superset of the model artifact, complete when its digests.json is there.
 
     weights.safetensors config.json vocab.json       the model artifact
-    optimizer.safetensors lanes.safetensors state.json metrics.jsonl
+    optimizer.safetensors lanes.safetensors state.json
     digests.json                                     SHA-256 of each file above; written last
 
 Nothing here is a pickle: safetensors and JSON only. See docs/formats.md.
@@ -10,6 +10,7 @@ Nothing here is a pickle: safetensors and JSON only. See docs/formats.md.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -24,7 +25,8 @@ from pipeline.training.artifact import ARTIFACT, CONFIG, VOCAB, WEIGHTS, Fetched
 from pipeline.training.config import ModelConfig
 from pipeline.training.model import CharRNN
 
-FORMAT = 1
+FORMAT = 2
+MODEL_FORMAT = 1
 OPTIMIZER, LANES, STATE, METRICS = "optimizer.safetensors", "lanes.safetensors", "state.json", "metrics.jsonl"
 DIGESTS = "digests.json"
 PREFIX = "checkpoint-"
@@ -34,22 +36,24 @@ def name(step: int) -> str:
     return f"{PREFIX}{step:08d}"
 
 
+def step_of(entry: str) -> int:
+    """The step in a checkpoint's name."""
+    return int(entry.removeprefix(PREFIX))
+
+
 def artifact_files(model: CharRNN, vocab: Vocab, about: dict[str, Any]) -> dict[str, bytes]:
     """The model artifact: weights, vocabulary, and a config that also holds `about` (corpus, settings, first tokens)."""
-    config = {"format": FORMAT, "model": asdict(model.config), **about}
+    config = {"format": MODEL_FORMAT, "model": asdict(model.config), **about}
     weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     return {WEIGHTS: safetensors.torch.save(weights), CONFIG: _json(config), VOCAB: _json(vocab.to_json())}
 
 
-def training_files(
-    optimizer: dict[str, torch.Tensor], lanes: torch.Tensor, state: dict[str, Any], metrics: bytes
-) -> dict[str, bytes]:
+def training_files(optimizer: dict[str, torch.Tensor], lanes: torch.Tensor, state: dict[str, Any]) -> dict[str, bytes]:
     """What a checkpoint holds beyond the artifact, to go on exactly. `lanes` is all lanes' state, (L, S, B, H)."""
     return {
         OPTIMIZER: safetensors.torch.save(optimizer),
         LANES: safetensors.torch.save({"state": lanes.detach().cpu().contiguous()}),
         STATE: _json({"format": FORMAT, **state}),
-        METRICS: metrics,
     }
 
 
@@ -80,9 +84,23 @@ def best(run_url: str) -> str | None:
     scored = []
     for entry in complete(run_url):
         state = read_state(storage.join(run_url, entry))
-        if state["val_loss"] is not None:
+        if state["val_loss"] is not None and math.isfinite(state["val_loss"]):
             scored.append((state["val_loss"], entry))
     return min(scored)[1] if scored else None
+
+
+def prune(run_url: str, keep: int) -> None:
+    """Remove all checkpoints but the newest `keep` and the best. One disappears with its digests, which go first.
+
+    What a killed write left behind goes too, once a newer checkpoint is complete.
+    """
+    there = complete(run_url)
+    kept = {*there[-keep:], best(run_url)} if len(there) > keep else set(there)
+    for entry in storage.names(run_url):
+        if entry.startswith(PREFIX) and entry not in kept and there and entry < there[-1]:
+            if entry in there:
+                storage.remove(storage.join(run_url, entry, DIGESTS))
+            storage.remove_tree(storage.join(run_url, entry))
 
 
 def read(url: str, files: tuple[str, ...], digests: dict[str, str] | None = None) -> dict[str, bytes]:
@@ -124,8 +142,8 @@ def load_model(files: dict[str, bytes], source: str) -> tuple[CharRNN, Vocab, di
         vocab = Vocab.from_json(json.loads(files[VOCAB]))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DamagedError(f"{source}: {CONFIG} or {VOCAB} is not JSON ({error}); fetch the model again.") from None
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise InputError(f"{source} is not a format {FORMAT} model; use the program's version that wrote it.")
+    if not isinstance(config, dict) or config.get("format") != MODEL_FORMAT:
+        raise InputError(f"{source} is not a format {MODEL_FORMAT} model; use the program's version that wrote it.")
     try:
         model_config = ModelConfig(**config["model"])
     except (KeyError, TypeError) as error:

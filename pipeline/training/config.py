@@ -10,7 +10,10 @@ from pipeline.errors import InputError
 
 # Settings that may differ when a run is resumed, and between runs that give the same model: what they change is where
 # and how a run works, not what its steps compute.
-MAY_CHANGE = {"num_workers", "use_gpu", "resume", "keep_checkpoints", "checkpoint_every", "corpus"}
+MAY_CHANGE = {
+    "corpus", "verify", "num_workers", "cpus_per_worker", "use_gpu", "checkpoint_every", "keep_checkpoints", "sample_every",
+    "sample_chars", "resume",
+}  # fmt: skip
 # So may these when a run is resumed, unless the schedule is drawn towards the end.
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
 
@@ -64,66 +67,81 @@ class TrainConfig:
     weight_decay: float = 0.0
     """weight decay"""
     max_grad_norm: float = 5.0
-    """clip the gradient of the mean loss to this L2 norm; 0: do not clip"""
+    """clip the gradient of the mean loss to this L2 norm; 0: do not"""
+    max_grad_value: float = 0.0
+    """clip each element of the gradient to this size, as char-rnn does at 5, before the norm; 0: do not"""
+    accumulate: int = 1
+    """parts that a worker's lanes are computed in, one after another, to save memory"""
+    init_from: str = ""
+    """start from a model's weights, matched by symbol: models:/NAME@ALIAS, a run id, or a checkpoint's URL"""
     max_steps: int = 0
     """stop after this many steps; 0: no limit"""
     max_epochs: int = 50
     """stop after this many epochs; 0: no limit"""
     max_minutes: float = 0.0
     """stop after this many minutes of training; 0: no limit"""
-    eval_every: int = 500
-    """steps between evaluations, each of which also writes a checkpoint; one more at the end"""
+    patience: int = 0
+    """stop after this many evaluations in a row without a new lowest val_loss; 0: do not"""
+    eval_every: int | str = 500
+    """evaluate every so many steps, or minutes ("5m"); and once more at the end"""
     eval_lanes: int = 32
     """lanes that read the validation split side by side"""
-    checkpoint_every: int = 0
-    """steps between further checkpoints; 0: only at evaluations"""
+    checkpoint_every: int | str = "5m"
+    """write a checkpoint every so many steps, or minutes ("5m"); also at each new lowest val_loss, and at the end"""
     keep_checkpoints: int = 2
-    """checkpoints to keep: the best ones and always the newest"""
+    """newest checkpoints to keep, besides the best"""
+    sample_every: int | str | list[int] = 0
+    """write a sample of the model as it stands every so many steps, or at the steps of a list ("100,300,500"); 0: never"""
+    sample_chars: int = 500
+    """characters of such a sample"""
     seed: int = 1
     """seed of weights and dropout"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast on a GPU that has it"""
-    num_workers: int = 1
-    """data-parallel workers, one CPU or GPU each"""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """tf32 products, or bf16 autocast, on a GPU that has them"""
+    compile: bool = False
+    """torch.compile the model; needs a C++ compiler on every node"""
+    num_workers: int | str = 1
+    """data-parallel workers; LOW:HIGH lets a run lose and gain workers as the cluster does"""
+    cpus_per_worker: int = 1
+    """CPUs, and so threads, of each worker"""
     use_gpu: bool = False
-    """train on GPUs"""
+    """train on GPUs, one a worker"""
+    verify: bool = False
+    """read the corpus's every byte and compare digests before training"""
     resume: str = ""
-    """go on with this run from its newest checkpoint: a run id"""
+    """go on with this run from its newest checkpoint: a run id; settings that are not given are the run's own"""
 
     def __post_init__(self) -> None:
-        for option in (
-            "num_layers",
-            "hidden_size",
-            "global_batch_size",
-            "seq_len",
-            "eval_every",
-            "eval_lanes",
-            "keep_checkpoints",
-        ):
+        at_least_1 = ("num_layers", "hidden_size", "global_batch_size", "seq_len", "eval_lanes", "keep_checkpoints",
+                      "accumulate", "sample_chars", "cpus_per_worker")  # fmt: skip
+        at_least_0 = ("embedding_size", "warmup_steps", "decay_after", "max_steps", "max_epochs", "patience", "seed",
+                      "learning_rate", "decay_rate", "rms_decay", "weight_decay", "max_grad_norm", "max_grad_value",
+                      "max_minutes", "dropout")  # fmt: skip
+        for option in at_least_1:
             self._at_least(option, 1)
-        for option in (
-            "embedding_size",
-            "warmup_steps",
-            "decay_after",
-            "max_steps",
-            "max_epochs",
-            "checkpoint_every",
-            "num_workers",
-        ):
+        for option in at_least_0:
             self._at_least(option, 0)
-        for option in ("learning_rate", "decay_rate", "rms_decay", "weight_decay", "max_grad_norm", "max_minutes", "dropout"):
-            self._at_least(option, 0.0)
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate}; it must be above 0.")
         if not self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}; it must be below 1.")
+        if self.seed >= 1 << 63:
+            raise InputError(f"seed is {self.seed}; it must be below 2**63.")
+        if self.precision != "fp32" and not self.use_gpu:
+            raise InputError(f"precision {self.precision} needs a GPU; give --use_gpu, or --precision fp32.")
         if not (self.max_steps or self.max_epochs or self.max_minutes):
             raise InputError("the run would never end: give --max_steps, --max_epochs or --max_minutes.")
         if self.schedule == "cosine" and not (self.max_steps or self.max_epochs):
             raise InputError("schedule cosine needs to know its end: give --max_steps or --max_epochs.")
-        if self.num_workers > self.global_batch_size:
+        for option in ("eval_every", "checkpoint_every"):
+            self.interval(option)
+        self.samples_at(1)
+        low, high = self.workers
+        if not 1 <= low <= high:
+            raise InputError(f"num_workers is {self.num_workers}; it must be at least 1, or LOW:HIGH with LOW at least 1.")
+        if high > self.global_batch_size:
             raise InputError(
-                f"{self.num_workers} workers share {self.global_batch_size} lanes; "
+                f"{high} workers share {self.global_batch_size} lanes; "
                 "each needs one at least: lower --num_workers or raise --global_batch_size."
             )
 
@@ -131,6 +149,40 @@ class TrainConfig:
         value = getattr(self, option)
         if not (math.isfinite(value) and value >= low):
             raise InputError(f"{option} is {value}; it must be a number of at least {low}.")
+
+    @property
+    def workers(self) -> tuple[int, int]:
+        """The fewest and the most workers."""
+        low, _, high = str(self.num_workers).partition(":")
+        try:
+            return int(low), int(high or low)
+        except ValueError:
+            raise InputError(f"num_workers is {self.num_workers!r}; it must be a number, or LOW:HIGH.") from None
+
+    def interval(self, option: str) -> tuple[int, float]:
+        """An option as (steps, minutes), of which one is 0."""
+        value = str(getattr(self, option))
+        try:
+            steps, minutes = (0, float(value[:-1])) if value.endswith("m") else (int(value), 0.0)
+        except ValueError:
+            steps, minutes = 0, 0.0
+        if not (steps > 0 or (minutes > 0 and math.isfinite(minutes))):
+            raise InputError(f"{option} is {value}; it must be a number of steps above 0, or minutes such as 5m.")
+        return steps, minutes
+
+    def samples_at(self, step: int) -> bool:
+        """Whether a sample is due after a step."""
+        wanted = self.sample_every
+        try:
+            if isinstance(wanted, str):
+                wanted = [int(part) for part in wanted.split(",")] if "," in wanted else int(wanted)
+        except ValueError:
+            raise InputError(f"sample_every is {wanted!r}; it must be a number of steps, or a list such as 100,300.") from None
+        if isinstance(wanted, list):
+            return step in wanted
+        if wanted < 0:
+            raise InputError(f"sample_every is {wanted}; it must be at least 0.")
+        return wanted > 0 and step % wanted == 0
 
     def model(self, vocab_size: int) -> ModelConfig:
         return ModelConfig(

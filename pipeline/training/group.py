@@ -35,3 +35,14 @@ class Group:
         whole[:, :, own.start : own.stop] = state
         self.sum(whole.view(torch.int64 if whole.element_size() == 8 else torch.int32))  # as integers: keeps every bit
         return whole
+
+    def first_text(self, text: str, device: torch.device, width: int = 2000) -> str:
+        """The first rank's text that is not empty, on every rank; "" when all are. Cut to `width` bytes of UTF-8."""
+        if self.world_size == 1:
+            return text
+        rows = torch.zeros((self.world_size, width), dtype=torch.int32, device=device)
+        data = text.encode()[:width]
+        rows[self.rank, : len(data)] = torch.tensor(list(data), dtype=torch.int32, device=device)
+        self.sum(rows)
+        texts = [bytes(value for value in row if value).decode("utf-8", "ignore") for row in rows.tolist()]
+        return next(filter(None, texts), "")

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.training.config import ModelConfig
+from pipeline.training.recurrence import lstm
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
@@ -25,7 +26,8 @@ Masks = Callable[[int, torch.Tensor], torch.Tensor]
 class CharRNN(nn.Module):
     """A character-level recurrent language model.
 
-    Layers are separate one-layer modules, so that the fused CPU and cuDNN kernels are kept and dropout is ours.
+    Layers are separate one-layer modules, so that cuDNN's kernels are kept and dropout is ours. On the CPU, LSTMs run
+    through recurrence.py.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -52,17 +54,40 @@ class CharRNN(nn.Module):
         self, tokens: torch.Tensor, state: torch.Tensor, masks: Masks | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """tokens (T, B) and state (L, S, B, H) to logits (T, B, V) and the next state."""
-        if self.embedding is not None:
-            outputs = self.embedding(tokens)  # (T, B, E)
-        else:
-            outputs = functional.one_hot(tokens, self.config.vocab_size).to(self.head.weight.dtype)  # (T, B, V)
+        outputs = None
         states = []
         for index, layer in enumerate(self.layers):
-            outputs, carried = layer(outputs, _unpacked(state[index]))
-            states.append(torch.stack([tensor[0] for tensor in carried]) if isinstance(carried, tuple) else carried)
+            if self.config.cell == "lstm" and tokens.device.type == "cpu":
+                outputs, carried = self._lstm(layer, tokens if outputs is None else outputs, state[index])
+            else:
+                outputs, carried = self._torch_layer(layer, self._inputs(tokens) if outputs is None else outputs, state[index])
+            states.append(carried)
             if masks is not None:
                 outputs = outputs * masks(index, outputs)  # (T, B, H)
         return self.head(outputs), torch.stack(states)
+
+    def _inputs(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What the first layer reads: (T, B, E), or one-hot (T, B, V)."""
+        if self.embedding is not None:
+            embedded: torch.Tensor = self.embedding(tokens)
+            return embedded
+        return functional.one_hot(tokens, self.config.vocab_size).to(self.head.weight.dtype)
+
+    def _lstm(self, layer: nn.Module, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One LSTM layer on the CPU: tokens (T, B) for the first, outputs of the layer below (T, B, H) for the others."""
+        weight, recurrent, bias_ih, bias_hh = layer.parameters()  # torch.nn's order
+        bias = bias_ih + bias_hh
+        if inputs.is_floating_point():
+            projected = functional.linear(inputs, weight, bias)  # (T, B, 4H)
+        else:
+            columns = weight.t() if self.embedding is None else self.embedding.weight @ weight.t()
+            projected = functional.embedding(inputs, columns + bias)  # a table of the input products of all symbols
+        outputs, cell = lstm(projected, state[0], state[1], recurrent)
+        return outputs, torch.stack([outputs[-1], cell])
+
+    def _torch_layer(self, layer: nn.Module, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs, carried = layer(inputs, _unpacked(state))
+        return outputs, torch.stack([tensor[0] for tensor in carried]) if isinstance(carried, tuple) else carried
 
     def step(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One character for each lane, as `rnn.step` in the post: tokens (B,) to logits (B, V) and the next state."""
@@ -78,8 +103,9 @@ def _unpacked(state: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.T
 
 
 def initialize(model: CharRNN, seed: int) -> None:
-    """Glorot input weights, orthogonal recurrent weights (Saxe et al. 2013), zero biases, LSTM forget-gate bias 1
-    (Jozefowicz et al. 2015). Depends on the seed alone and leaves the global generator alone."""
+    """Glorot input weights (N(0, 1) for one-hot inputs, whose fan-in is 1), orthogonal recurrent weights (Saxe et al.
+    2013), zero biases, LSTM forget-gate bias 1 (Jozefowicz et al. 2015). Depends on the seed alone and leaves the
+    global generator alone."""
     generator = torch.Generator().manual_seed(seed)
     size = model.config.hidden_size
     with torch.no_grad():

@@ -64,9 +64,15 @@ class FlatGradient:
         group.sum(self.buffer)
         self.gradient.div_(count)
 
-    def clip(self, max_norm: float) -> float:
-        """Scale the gradient to at most `max_norm` (L2; 0: leave it); returns the norm before."""
+    def clip(self, max_norm: float, max_value: float = 0.0) -> float:
+        """Clip each element to `max_value`, then scale to an L2 norm of `max_norm` (0: do not); returns the norm before."""
         norm = float(torch.linalg.vector_norm(self.gradient))
+        if max_value:
+            self.gradient.clamp_(-max_value, max_value)
+            if max_norm:
+                clipped = float(torch.linalg.vector_norm(self.gradient))
+                self.gradient.mul_(min(1.0, max_norm / max(clipped, 1e-30)))
+            return norm
         if max_norm and norm > max_norm:
             self.gradient.mul_(max_norm / norm)
         return norm

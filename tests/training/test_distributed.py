@@ -12,7 +12,7 @@ from torch import distributed, multiprocessing
 
 from pipeline.corpora.manifest import open_version
 from pipeline.training.config import TrainConfig
-from pipeline.training.loop import Trainer
+from pipeline.training.rank import Trainer
 
 STEPS = 50
 

@@ -69,10 +69,11 @@ def test_the_posts_hello_network_learns_its_four_transitions() -> None:
 def test_initial_weights_depend_on_the_seed_alone() -> None:
     torch.manual_seed(1)
     first = made("lstm").state_dict()
+    model = made("lstm")
     torch.manual_seed(2)
     before = torch.get_rng_state()
+    initialize(model, 4)
+    assert torch.equal(torch.get_rng_state(), before)
     second = made("lstm").state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    initialize(made("lstm"), 4)
-    del before
     assert first["layers.0.bias_ih_l0"].tolist() == [0] * 5 + [1] * 5 + [0] * 10

@@ -26,7 +26,7 @@ from pipeline.training.preflight import check_run
 
 CONFIG = TrainConfig(
     corpus="texts", num_layers=1, hidden_size=32, global_batch_size=8, seq_len=32, optimizer="adam", learning_rate=0.01,
-    max_steps=60, eval_every=20, num_workers=2,
+    max_steps=60, eval_every=20, checkpoint_every=20, num_workers=2, sample_every="10,40", sample_chars=60,
 )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_the_registered_model_scores_what_the_run_reported(result: dict[str, Any
     registry = Registry(home)
     version = registry.resolve("models:/texts@champion")
     assert version.uri == result["model"]
-    scored = score_on(registry, version, open_corpus(home, "texts"))
+    scored = score_on(registry, version, open_corpus(home, "texts"), CONFIG.eval_lanes)
     assert scored == pytest.approx(result["val_bits_per_byte"], rel=1e-5)
 
 
@@ -108,9 +108,10 @@ def test_a_tampered_model_is_refused_by_name(result: dict[str, Any], home: str) 
 def test_a_run_on_ray_is_the_same_run_again_and_a_stopped_one_resumes_to_it(result: dict[str, Any], home: str) -> None:
     from pipeline.training.trainer import run_training
 
+    corpus = open_corpus(home, "texts")
     short = dataclasses.replace(CONFIG, max_steps=40)
-    run_training(short, home, "again", "texts")
-    run_training(CONFIG, home, "again", "texts")  # goes on from step 40
+    run_training(short, home, "again", "texts", corpus)
+    run_training(CONFIG, home, "again", "texts", corpus)  # goes on from step 40
     for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
         files = [Path(run, checkpoint.name(60), name).read_bytes() for run in (result["run"], f"{home}/runs/again")]
         assert files[0] == files[1], name
@@ -122,6 +123,35 @@ def test_what_is_trained_is_not_trained_again(result: dict[str, Any], home: str)
     assert Registry(home).trained("texts", dataclasses.replace(CONFIG, seed=5), corpus) is None
 
 
+def test_samples_show_the_model_as_it_learned(result: dict[str, Any], home: str) -> None:
+    folder = Path(result["run"], "samples")
+    assert sorted(path.name for path in folder.iterdir()) == ["step-000010.txt", "step-000040.txt"]
+    assert all(len(path.read_bytes()) == 60 for path in folder.iterdir())
+
+
+def test_a_run_starts_from_a_registered_model(result: dict[str, Any], home: str) -> None:
+    warm = dataclasses.replace(CONFIG, init_from="models:/texts@champion", max_steps=1, learning_rate=1e-9, eval_every=1)
+    again = run_experiment(warm, home, "warm", open_corpus(home, "texts"))
+    assert again["val_loss"] == pytest.approx(result["val_loss"], rel=1e-4)
+    start = json.loads(Path(again["run"], "start.json").read_text())
+    assert start["config"]["init_from"] == result["model"]  # the version, not the alias, which may move
+    best = run_experiment(dataclasses.replace(warm, init_from=result["run_id"]), home, "warm", open_corpus(home, "texts"))
+    assert best["val_loss"] == pytest.approx(again["val_loss"], rel=1e-9)
+
+
+def test_ray_knows_the_best_checkpoint(result: dict[str, Any]) -> None:
+    best = f"checkpoint-{result['best']['step']:08d}"
+    assert best in Path(result["run"], "checkpoint_manager_snapshot.json").read_text()
+
+
+def test_a_diverging_run_is_one_clear_error(home: str, local_ray: None) -> None:
+    from pipeline.training.trainer import run_training
+
+    wild = dataclasses.replace(CONFIG, learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0)
+    with pytest.raises(InputError, match="training diverged at step"):
+        run_training(wild, home, "wild", "texts", open_corpus(home, "texts"))
+
+
 def test_a_worse_model_does_not_become_champion(result: dict[str, Any], home: str) -> None:
     worse = run_experiment(dataclasses.replace(CONFIG, max_steps=5), home, "texts", open_corpus(home, "texts"))
     assert not worse["champion"]
@@ -131,10 +161,13 @@ def test_a_worse_model_does_not_become_champion(result: dict[str, Any], home: st
 def test_more_workers_than_the_cluster_has_are_refused_at_once(home: str, local_ray: None) -> None:
     from pipeline.training.trainer import run_training
 
+    corpus = open_corpus(home, "texts")
     with pytest.raises(InputError, match="7 workers need 7 CPUs, the cluster has 2"):
-        run_training(dataclasses.replace(CONFIG, num_workers=7), home, "never", "texts")
-    with pytest.raises(InputError, match="GPU"):
-        run_training(dataclasses.replace(CONFIG, use_gpu=True), home, "never", "texts")
+        run_training(dataclasses.replace(CONFIG, num_workers=7), home, "never", "texts", corpus)
+    with pytest.raises(InputError, match="2 workers need 6 CPUs, the cluster has 2"):
+        run_training(dataclasses.replace(CONFIG, cpus_per_worker=3), home, "never", "texts", corpus)
+    with pytest.raises(InputError, match="2 workers need 2 GPUs, the cluster has 0"):
+        run_training(dataclasses.replace(CONFIG, use_gpu=True), home, "never", "texts", corpus)
     assert not Path(home, "runs", "never").exists()
 
 
@@ -164,4 +197,5 @@ def test_an_unknown_model_is_one_clear_error(result: dict[str, Any], home: str, 
 def test_training_on_a_gpu_with_bf16(home: str) -> None:
     from pipeline.training.trainer import run_training
 
-    run_training(dataclasses.replace(CONFIG, use_gpu=True, num_workers=1, precision="bf16"), home, "gpu", "texts")
+    config = dataclasses.replace(CONFIG, use_gpu=True, num_workers=1, precision="bf16")
+    run_training(config, home, "gpu", "texts", open_corpus(home, "texts"))

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.training.config import ModelConfig
-from pipeline.training.recurrence import lstm
+from pipeline.training.recurrence import Workspace, gather, lstm
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
@@ -37,6 +37,7 @@ class CharRNN(nn.Module):
         sizes = [config.embedding_size or config.vocab_size, *[config.hidden_size] * (config.num_layers - 1)]
         self.layers = nn.ModuleList(CELLS[config.cell](size, config.hidden_size) for size in sizes)
         self.head = nn.Linear(config.hidden_size, config.vocab_size)
+        self._workspaces = [Workspace() for _ in sizes]
 
     @property
     def states_per_layer(self) -> int:
@@ -58,7 +59,7 @@ class CharRNN(nn.Module):
         states = []
         for index, layer in enumerate(self.layers):
             if self.config.cell == "lstm" and tokens.device.type == "cpu":
-                outputs, carried = self._lstm(layer, tokens if outputs is None else outputs, state[index])
+                outputs, carried = self._lstm(index, tokens if outputs is None else outputs, state[index])
             else:
                 outputs, carried = self._torch_layer(layer, self._inputs(tokens) if outputs is None else outputs, state[index])
             states.append(carried)
@@ -73,16 +74,17 @@ class CharRNN(nn.Module):
             return embedded
         return functional.one_hot(tokens, self.config.vocab_size).to(self.head.weight.dtype)
 
-    def _lstm(self, layer: nn.Module, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _lstm(self, index: int, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One LSTM layer on the CPU: tokens (T, B) for the first, outputs of the layer below (T, B, H) for the others."""
-        weight, recurrent, bias_ih, bias_hh = layer.parameters()  # torch.nn's order
+        weight, recurrent, bias_ih, bias_hh = self.layers[index].parameters()  # torch.nn's order
         bias = bias_ih + bias_hh
         if inputs.is_floating_point():
             projected = functional.linear(inputs, weight, bias)  # (T, B, 4H)
         else:
-            columns = weight.t() if self.embedding is None else self.embedding.weight @ weight.t()
-            projected = functional.embedding(inputs, columns + bias)  # a table of the input products of all symbols
-        outputs, cell = lstm(projected, state[0], state[1], recurrent)
+            # A table of the input products of all symbols (V, 4H), laid out row by row.
+            columns = weight if self.embedding is None else weight @ self.embedding.weight.t()
+            projected = gather((columns + bias.unsqueeze(1)).t().contiguous(), inputs, self._workspaces[index])
+        outputs, cell = lstm(projected, state[0], state[1], recurrent, self._workspaces[index])
         return outputs, torch.stack([outputs[-1], cell])
 
     def _torch_layer(self, layer: nn.Module, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,7 +17,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(model.parameters(), lr=rate, alpha=config.rms_decay, weight_decay=decay, foreach=True)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(model.parameters(), lr=rate, weight_decay=decay, foreach=True)
+    return kind(model.parameters(), lr=rate, weight_decay=decay, fused=True)
 
 
 def learning_rate(config: TrainConfig, step: int, epoch: int, total_steps: int) -> float:
@@ -61,7 +61,7 @@ class FlatGradient:
 
     def reduce(self, group: Group, count: int) -> None:
         """Sum over ranks and divide the gradient by the global number of targets: exact for unequal ranks."""
-        group.sum(self.buffer)
+        group.sum_often(self.buffer)
         self.gradient.div_(count)
 
     def clip(self, max_norm: float, max_value: float = 0.0) -> float:

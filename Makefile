@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-12)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test test-long check bench lock clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | expand -t 12
 
 setup: $(READY)  ## make .venv from the lock file
 
@@ -22,16 +22,20 @@ $(READY):
 demo: setup  ## corpus, training, registered model and a 100,000-character sample, on this machine
 	$(BIN)/python jobs/reproduce.py --recipe pystdlib
 
-test: setup  ## the whole suite
-	$(BIN)/python -m pytest
+test: setup  ## the suite
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: setup  ## what takes minutes each: kill schedules, elastic runs
+	$(BIN)/python -m pytest -m long
 
 check: setup  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup  ## time per stage of the demo, and how much of it is engine start-up
+bench: setup  ## the demo by stage; training against a bare PyTorch loop
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/train.py
 
 lock: setup  ## write requirements.lock from what is installed
 	$(BIN)/pip freeze --exclude-editable --exclude unreasonable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock

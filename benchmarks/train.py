@@ -33,28 +33,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
+    parser.add_argument("--shape", default="", help="only the shapes whose name begins so")
     parser.add_argument("--bare", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.bare:
         print(bare(json.loads(arguments.bare), arguments.seconds))
         return
     with tempfile.TemporaryDirectory() as root:
-        print(json.dumps(compare(root, arguments.rounds, arguments.seconds)))
+        print(json.dumps(compare(root, arguments.rounds, arguments.seconds, arguments.shape)))
 
 
-def compare(root: str, rounds: int, seconds: float) -> dict[str, Any]:
+def compare(root: str, rounds: int, seconds: float, only: str) -> dict[str, Any]:
     from cluster.connect import ray_session
     from pipeline.corpora.build import build_corpus
     from pipeline.corpora.config import CorpusConfig
+    from pipeline.corpora.manifest import open_corpus
     from pipeline.recipes import load_recipe
 
     build_corpus(CorpusConfig(**{**load_recipe("pystdlib")["corpus"], "split": "tail", "val": 20_000, "test": 0}), root)
+    vocab_size = len(open_corpus(root, "pystdlib").vocab)
     result: dict[str, Any] = {"cores": CORES, "load_before": os.getloadavg()[0]}
     with ray_session():
-        for name, shape in SHAPES.items():
+        for name, shape in ((name, shape) for name, shape in SHAPES.items() if name.startswith(only)):
             found: dict[str, list[float]] = {"bare": [], "one worker": [], f"{CORES} workers": []}
             for number in range(rounds):
-                found["bare"].append(in_a_process(shape, seconds))
+                found["bare"].append(in_a_process({**shape, "vocab_size": vocab_size}, seconds))
                 found["one worker"].append(job(root, f"one-{number}-{shape['hidden_size']}", shape, seconds, 1, CORES))
                 found[f"{CORES} workers"].append(job(root, f"all-{number}-{shape['hidden_size']}", shape, seconds, CORES, 1))
                 say(f"{name}, round {number + 1}: " + ", ".join(f"{k} {v[-1]:,.0f} chars/s" for k, v in found.items()))
@@ -87,7 +90,7 @@ def bare(shape: dict[str, int], seconds: float) -> float:
 
     torch.set_num_threads(CORES)
     torch.manual_seed(0)
-    lanes, time_steps, vocab = shape["global_batch_size"], shape["seq_len"], 100
+    lanes, time_steps, vocab = shape["global_batch_size"], shape["seq_len"], shape["vocab_size"]
     rnn, head = nn.LSTM(vocab, shape["hidden_size"], shape["num_layers"]), nn.Linear(shape["hidden_size"], vocab)
     parameters = [*rnn.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1e-3, foreach=True)

@@ -34,7 +34,7 @@ class ConnectionFailedError(Exception):
 def ray_session(num_cpus: int | None = None) -> Iterator[Any]:
     """Connect to Ray for the length of the block; a local Ray (with `num_cpus`, default all) is shut down after it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # how long report() waits for the controller
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")  # how long report() waits for the controller
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; says so on every start otherwise
     address = os.environ.get("RAY_ADDRESS")
     forwarded = {name: os.environ[name] for name in FORWARDED if name in os.environ and name not in _job_env_vars()}
@@ -46,7 +46,12 @@ def ray_session(num_cpus: int | None = None) -> Iterator[Any]:
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # what Ray does unasked, with a warning
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # no cloud can take this node away
         # "local", or Ray would join whatever cluster it finds started on this machine.
-        options |= {"address": "local", "num_cpus": num_cpus, "object_store_memory": LOCAL_MEMORY_BYTES}
+        options |= {
+            "address": "local",
+            "include_dashboard": False,
+            "num_cpus": num_cpus,
+            "object_store_memory": LOCAL_MEMORY_BYTES,
+        }
     import ray
 
     try:

@@ -22,6 +22,9 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     if not missing:
         check_run(config, common.root)
     announce("train", config)
+    from pipeline.registry import tracking_uri
+
+    tracking_uri(common.root)  # refuses a remote root without a tracking server, before anything starts
     with ray_session():
         check_reachable_by(common.root, node_count())
         if missing:
@@ -30,7 +33,7 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
             build_corpus(missing, common.root, ray_runner())
         from pipeline.experiment import run_experiment
 
-        result = run_experiment(config, common.root, common.recipe_name, check_run(config, common.root))
+        result = run_experiment(config, common.root, _model_name(config, common), check_run(config, common.root))
     if result["stopped"]:
         command = f"python jobs/train.py --root {common.root} --resume {result['run_id']}"
         log.info("stopped at step %d; go on: %s", result["step"], command)
@@ -41,6 +44,12 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
         )  # fmt: skip
         log.info("next: python jobs/sample.py --root %s --model %s", common.root, result["model"])
     return result
+
+
+def _model_name(config: TrainConfig, common: Common) -> str:
+    """The recipe's name; or the corpus's, when it is not the recipe's corpus that is learned."""
+    name, _ = split_reference(config.corpus)
+    return common.recipe_name if config.resume or name == common.recipe["corpus"].get("name") else name
 
 
 def resumed(recipe: dict[str, Any], root: str, argv: list[str]) -> dict[str, Any]:

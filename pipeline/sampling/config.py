@@ -37,5 +37,11 @@ class SampleConfig:
         for option, low in (("num_files", 1), ("num_chars", 1), ("num_workers", 1), ("top_k", 0)):
             if getattr(self, option) < low:
                 raise InputError(f"{option} is {getattr(self, option)}; it must be at least {low}.")
+        if not 0 <= self.seed < 1 << 63:
+            raise InputError(f"seed is {self.seed}; it must be at least 0 and below 2**63.")
+        try:
+            self.prime.encode()
+        except UnicodeEncodeError:
+            raise InputError("prime is not text: the command line gave bytes that are no UTF-8.") from None
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise InputError(f"temperature is {self.temperature}; it must be a finite number of at least 0.")

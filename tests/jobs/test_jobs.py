@@ -43,11 +43,18 @@ def test_help_and_bad_flags(name: str) -> None:
         (["train", "--num_layers", "0"], "num_layers is 0"),
         (["train", "--corpus", "nope"], "no corpus 'nope'"),
         (["train", "--learning_rate", "nan"], "learning_rate"),
-        (["train", "--resume", "nope", "--corpus", "nope"], "no corpus"),
+        (["train", "--resume", "nope"], "no run 'nope'"),
+        (["train", "--num_workers", "2:1"], "num_workers is 2:1"),
+        (["train", "--eval_every", "soon"], "eval_every is soon"),
+        (["train", "--checkpoint_every", "0m"], "checkpoint_every is 0m"),
+        (["train", "--sample_every", "1,x"], "sample_every is '1,x'"),
+        (["train", "--precision", "bf16"], "precision bf16 needs a GPU"),
+        (["train", "--num_workers", "99"], "99 workers share 32 lanes"),
         (["build_corpus", "--source", "/no/such/file"], "does not exist"),
         (["build_corpus", "--unit", "word"], "unit"),
         (["sample", "--model", "models:/nope@champion"], "no model"),
         (["sample", "--temperature", "-1"], "temperature"),
+        (["sample", "--seed", "99999999999999999999"], "seed is"),
     ],
 )
 def test_wrong_values_are_one_line_and_status_two(arguments: list[str], expected: str) -> None:
@@ -67,7 +74,7 @@ def test_a_recipe_from_source_to_report_and_again(tmp_path: Path, texts: Path) -
     assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout.splitlines()[-1])
     assert set(result["val_bits_per_byte"]) == {"model", "xz", "unigram"}
-    assert len((root / "samples" / "mine-1" / "sample-00000.txt").read_bytes()) == 300
+    assert len(Path(result["samples"]).with_name("sample-00000.txt").read_bytes()) == 300
     again = job("reproduce", "--recipe", recipe, "--root", root)
     assert json.loads(again.stdout.splitlines()[-1])["model"] == result["model"]
     sampled = job("sample", "--recipe", recipe, "--root", root)  # everything is there: no engine starts

@@ -48,7 +48,6 @@ def ray_session(num_cpus: int | None = None) -> Iterator[Any]:
         # "local", or Ray would join whatever cluster it finds started on this machine.
         options |= {
             "address": "local",
-            "include_dashboard": False,
             "num_cpus": num_cpus,
             "object_store_memory": LOCAL_MEMORY_BYTES,
         }

@@ -130,7 +130,7 @@ def test_samples_show_the_model_as_it_learned(result: dict[str, Any], home: str)
 
 
 def test_a_run_starts_from_a_registered_model(result: dict[str, Any], home: str) -> None:
-    warm = dataclasses.replace(CONFIG, init_from="models:/texts@champion", max_steps=1, learning_rate=1e-9, eval_every=1)
+    warm = dataclasses.replace(CONFIG, init_from="models:/texts@champion", max_steps=1, learning_rate=1e-9, num_workers=1)
     again = run_experiment(warm, home, "warm", open_corpus(home, "texts"))
     assert again["val_loss"] == pytest.approx(result["val_loss"], rel=1e-4)
     start = json.loads(Path(again["run"], "start.json").read_text())
@@ -147,13 +147,13 @@ def test_ray_knows_the_best_checkpoint(result: dict[str, Any]) -> None:
 def test_a_diverging_run_is_one_clear_error(home: str, local_ray: None) -> None:
     from pipeline.training.trainer import run_training
 
-    wild = dataclasses.replace(CONFIG, learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0)
+    wild = dataclasses.replace(CONFIG, learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0, num_workers=2)
     with pytest.raises(InputError, match="training diverged at step"):
         run_training(wild, home, "wild", "texts", open_corpus(home, "texts"))
 
 
 def test_a_worse_model_does_not_become_champion(result: dict[str, Any], home: str) -> None:
-    worse = run_experiment(dataclasses.replace(CONFIG, max_steps=5), home, "texts", open_corpus(home, "texts"))
+    worse = run_experiment(dataclasses.replace(CONFIG, max_steps=5, num_workers=1), home, "texts", open_corpus(home, "texts"))
     assert not worse["champion"]
     assert Registry(home).resolve("models:/texts@champion").uri == result["model"]
 

@@ -100,8 +100,8 @@ class TrainConfig:
     """tf32 products, or bf16 autocast, on a GPU that has them"""
     compile: bool = False
     """torch.compile the model; needs a C++ compiler on every node"""
-    num_workers: int | str = 1
-    """data-parallel workers; LOW:HIGH lets a run lose and gain workers as the cluster does"""
+    num_workers: str | int = 1  # in this order: YAML, which parses flags too, reads 1:4 as the number 64
+    """data-parallel workers; LOW:HIGH lets a run lose and gain workers as the cluster does (in YAML in quotes)"""
     cpus_per_worker: int = 1
     """CPUs, and so threads, of each worker"""
     use_gpu: bool = False

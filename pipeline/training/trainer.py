@@ -112,7 +112,8 @@ def _worker(given: dict[str, Any]) -> dict[str, Any]:
     import ray.train.torch
 
     log_to_stderr()
-    logging.getLogger("ray.train").setLevel(logging.WARNING)  # every report() of every rank otherwise
+    for quiet in ("", "ray.train"):  # every report() of every rank otherwise
+        logging.getLogger(quiet).setLevel(logging.WARNING)
     config, group, conductor = TrainConfig(**given["config"]), Group(), given["conductor"]
     device = ray.train.torch.get_device() if config.use_gpu else torch.device("cpu")
     torch.set_num_threads(config.cpus_per_worker)

@@ -45,6 +45,7 @@ def test_help_and_bad_flags(name: str) -> None:
         (["train", "--learning_rate", "nan"], "learning_rate"),
         (["train", "--resume", "nope"], "no run 'nope'"),
         (["train", "--num_workers", "2:1"], "num_workers is 2:1"),
+        (["train", "--num_workers", "1:40"], "40 workers share 32 lanes"),
         (["train", "--eval_every", "soon"], "eval_every is soon"),
         (["train", "--checkpoint_every", "0m"], "checkpoint_every is 0m"),
         (["train", "--sample_every", "1,x"], "sample_every is '1,x'"),
@@ -66,7 +67,7 @@ def test_wrong_values_are_one_line_and_status_two(arguments: list[str], expected
     assert expected in errors[0]
 
 
-def test_a_recipe_from_source_to_report_and_again(tmp_path: Path, texts: Path) -> None:
+def test_a_recipe_from_source_to_report(tmp_path: Path, texts: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(RECIPE.format(source=texts))
     root = tmp_path / "root"
@@ -75,8 +76,6 @@ def test_a_recipe_from_source_to_report_and_again(tmp_path: Path, texts: Path) -
     result = json.loads(first.stdout.splitlines()[-1])
     assert set(result["val_bits_per_byte"]) == {"model", "xz", "unigram"}
     assert len(Path(result["samples"]).with_name("sample-00000.txt").read_bytes()) == 300
-    again = job("reproduce", "--recipe", recipe, "--root", root)
-    assert json.loads(again.stdout.splitlines()[-1])["model"] == result["model"]
     sampled = job("sample", "--recipe", recipe, "--root", root)  # everything is there: no engine starts
     assert json.loads(sampled.stdout.splitlines()[-1])["written"] == 0
     assert "starting a local Ray" not in sampled.stderr

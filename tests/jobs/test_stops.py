@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from tests.training.conftest import Kept
 
 HOUSE = Path(__file__).parent.parent.parent
 STEPS, EVERY = 600, 50
-SETTINGS: dict[str, Any] = {
-    "corpus": "texts", "num_layers": 1, "hidden_size": 96, "global_batch_size": 24, "seq_len": 32, "dropout": 0.2,
+SETTINGS: dict[str, Any] = {  # all that the default recipe would set otherwise, too
+    "num_workers": 1, "learning_rate": 0.002, "schedule": "constant", "warmup_steps": 0, "corpus": "texts", "num_layers": 1, "hidden_size": 96, "global_batch_size": 24, "seq_len": 32, "dropout": 0.2,
     "optimizer": "adam", "max_steps": STEPS, "max_epochs": 0, "eval_every": 200, "checkpoint_every": EVERY, "patience": 3,
 }  # fmt: skip
 
@@ -79,6 +80,17 @@ def kill(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """As a worker with one CPU computes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def home(tmp_path: Path, texts: Path) -> Path:
     build_corpus(CorpusConfig(name="texts", source=str(texts), val=0.2, test=0.0), str(tmp_path))
@@ -111,13 +123,9 @@ def test_ctrl_c_and_a_killed_worker_change_nothing(home: Path) -> None:
     result = json.loads(line)
     assert (status, result["run_id"], result["step"], result["model"]) == (0, run_id, STEPS, "models:/texts/1")
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        kept = Kept()
+    kept = Kept()
+    with one_thread():
         loop.train(Trainer(TrainConfig(**SETTINGS), open_corpus(str(home), "texts"), torch.device("cpu")), kept)
-    finally:
-        torch.set_num_threads(threads)
     last = Path(result["run"], checkpoint.name(STEPS))
     for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
         assert (last / name).read_bytes() == kept.files[STEPS][name], name

@@ -42,14 +42,13 @@ def run(world: int, url: str, settings: dict[str, Any], out: Path) -> dict[str, 
     return torch.load(out, weights_only=True)
 
 
-@pytest.mark.parametrize("lanes", [12, 100])
-def test_worlds_of_one_to_four_agree(corpus: Any, tmp_path: Path, lanes: int) -> None:
+def test_worlds_of_one_to_four_agree(corpus: Any, tmp_path: Path) -> None:
+    """A hundred lanes, which three ranks share unequally; with dropout, in float64."""
     settings = {
-        "corpus": "texts", "num_layers": 2, "hidden_size": 12, "global_batch_size": lanes, "seq_len": 10, "dropout": 0.3,
+        "corpus": "texts", "num_layers": 2, "hidden_size": 12, "global_batch_size": 100, "seq_len": 10, "dropout": 0.3,
         "optimizer": "adam", "learning_rate": 0.01, "max_steps": STEPS,
     }  # fmt: skip
-    worlds = (1, 2, 3, 4) if lanes == 12 else (1, 3)  # three ranks share 100 lanes unequally
-    results = {world: run(world, corpus.url, settings, tmp_path / f"{world}.pt") for world in worlds}
+    results = {world: run(world, corpus.url, settings, tmp_path / f"{world}.pt") for world in (1, 2, 3, 4)}
     one = results.pop(1)
     for world, other in results.items():
         torch.testing.assert_close(

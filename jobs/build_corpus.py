@@ -44,9 +44,9 @@ def _model_vocab(config: CorpusConfig, common: Common) -> Any:
     import json
 
     from pipeline.corpora.vocab import Vocab
-    from pipeline.registry import Registry
+    from pipeline.registry import fetch_model
 
-    return Vocab.from_json(json.loads(Registry(common.root).fetch_model(config.vocab_from).files["vocab.json"]))
+    return Vocab.from_json(json.loads(fetch_model(config.vocab_from, common.root).files["vocab.json"]))
 
 
 def _models(root: str, name: str) -> dict[str, list[str]]:

@@ -123,13 +123,15 @@ def _parse(
 
 
 def _spelled_out(argv: list[str], config_class: type[Any]) -> list[str]:
-    """A bare boolean flag means true: `--overwrite` is `--overwrite true`."""
-    switches = {f"--{field.name}" for field in dataclasses.fields(config_class) if field.type in (bool, "bool")}
+    """A bare flag that may stand alone gets its value: `--overwrite` is `--overwrite true`; others name theirs in their field."""
+    fields = dataclasses.fields(config_class)
+    switches = {f"--{field.name}": "true" for field in fields if field.type in (bool, "bool")}
+    switches |= {f"--{field.name}": field.metadata["bare"] for field in fields if "bare" in field.metadata}
     spelled = []
     for index, argument in enumerate(argv):
         spelled.append(argument)
         if argument in switches and (index + 1 == len(argv) or argv[index + 1].startswith("--")):
-            spelled.append("true")
+            spelled.append(switches[argument])
     return spelled
 
 

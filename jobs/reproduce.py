@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import logging
 import time
 from dataclasses import dataclass
@@ -31,8 +34,7 @@ def reproduce(_: ReproduceConfig, common: Common) -> dict[str, Any]:
     from pipeline.corpora.build import build_corpus, ray_runner
     from pipeline.evaluation.baselines import baselines
     from pipeline.experiment import ensure_trained
-    from pipeline.registry import Registry
-    from pipeline.sampling.batch import default_output, sample_files
+    from pipeline.sampling_run import run_sampling
     from pipeline.training.preflight import check_run
 
     seconds: dict[str, float] = {}
@@ -42,7 +44,6 @@ def reproduce(_: ReproduceConfig, common: Common) -> dict[str, Any]:
         nonlocal began
         seconds[stage], began = round(time.monotonic() - began, 1), time.monotonic()
 
-    registry = Registry(common.root)
     with ray_session():
         storage.check_reachable_by(common.root, node_count())
         done("start")
@@ -54,14 +55,13 @@ def reproduce(_: ReproduceConfig, common: Common) -> dict[str, Any]:
             log.info("stopped; go on: %s", f"python jobs/train.py --root {common.root} --resume {trained['run_id']}")
             return trained
         done("train")
-        model = registry.fetch_model(_model_to_sample(sample_config, common, trained))
-        output = storage.absolute(sample_config.output or default_output(common.root, model, sample_config))
-        sampled = sample_files(sample_config, model, output)
+        sample_config = dataclasses.replace(sample_config, model=_model_to_sample(sample_config, common, trained))
+        sampled = run_sampling(sample_config, common.root, contextlib.nullcontext)
         done("sample")
     others = baselines(corpus, "val")
     done("report")
     figures = {"model": trained["val_bits_per_byte"], **others}
-    _report(common, built, trained, sampled, figures, output)
+    _report(common, built, trained, sampled, figures)
     return {
         "recipe": common.recipe_name,
         "root": common.root,
@@ -84,16 +84,17 @@ def _report(
     trained: dict[str, Any],
     sampled: dict[str, Any],
     figures: dict[str, float],
-    output: str,
 ) -> None:
     """Say what came out, where everything is, and how to go on."""
-    text = storage.read_range(storage.join(output, "sample-00000.txt"), 0, 4000).decode("utf-8", "replace")
+    first = json.loads(storage.read_bytes(sampled["samples"]).split(b"\n")[0])["file"]
+    shown = storage.join(sampled["output"], first)
+    text = storage.read_range(shown, 0, 4000).decode("utf-8", "replace")
     excerpt = "\n".join(f"    {line}" for line in text.splitlines()[1 : EXCERPT_LINES + 1])
     table = "   ".join(f"{name} {value:.3f}" for name, value in figures.items())
     root = common.root
     log.info(
         f"""
-an excerpt of {storage.join(output, "sample-00000.txt")}:
+an excerpt of {shown}:
 
 {excerpt}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from jobs.command import Common, announce, run_command
@@ -13,19 +15,18 @@ log = logging.getLogger("unreasonable")
 
 
 def sample(config: SampleConfig, common: Common) -> dict[str, Any]:
-    from pipeline.registry import Registry
-    from pipeline.sampling.batch import default_output, pending, sample_files
+    from pipeline.sampling_run import run_sampling
 
-    model = Registry(common.root).fetch_model(config.model)
-    output = storage.absolute(config.output or default_output(common.root, model, config))
-    if not pending(config, model, output):
-        return sample_files(config, model, output, local=True)
-    from cluster.connect import node_count, ray_session
+    @contextlib.contextmanager
+    def engine(output: str) -> Iterator[None]:
+        from cluster.connect import node_count, ray_session
 
-    announce("sample", config)
-    with ray_session():
-        storage.check_reachable_by(output, node_count())
-        result = sample_files(config, model, output)
+        announce("sample", config)
+        with ray_session():
+            storage.check_reachable_by(output, node_count(), option="--output")
+            yield
+
+    result = run_sampling(config, common.root, engine)
     log.info("samples: %s", result["samples"])
     return result
 

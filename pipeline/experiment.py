@@ -15,9 +15,9 @@ from pipeline import storage
 from pipeline.corpora.manifest import Corpus
 from pipeline.corpora.retention import START
 from pipeline.errors import InputError
-from pipeline.registry import RUN_TAG, ModelVersion, Registry
+from pipeline.publication import publishable
+from pipeline.registry import RUN_TAG, ModelVersion, Registry, fetch_model
 from pipeline.training import checkpoint, journal
-from pipeline.training.artifact import FetchedModel
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import RUN
 from pipeline.training.scoring import bits_per_byte, split_loss
@@ -43,7 +43,7 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     run_url = storage.join(root, "runs", run_id)
     registry = Registry(root)
     if not config.resume:
-        config = _prepare(config, root, run_url, name, corpus, registry)
+        config = _prepare(config, root, run_url, name, corpus)
     mlflow_id = registry.start_run(name, run_id, config, corpus)
     log.info("run %s: %s", run_id, run_url)
     publisher = Publisher(registry, mlflow_id, run_url)
@@ -63,18 +63,19 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     best = checkpoint.best(run_url)
     if best is None:
         raise InputError(f"run {run_id} has no evaluated checkpoint to register; train longer.")
-    version = registry.register(name, mlflow_id, storage.join(run_url, best))
+    files = publishable(storage.join(run_url, best), name, corpus, root)
+    version = registry.register(name, mlflow_id, run_id, files)
     promoted = promote_if_better(registry, version, corpus, config.eval_lanes)
     storage.write_json(storage.join(run_url, RUN), {"model": version.uri, "mlflow_run_id": mlflow_id, **result})
     return {**about, "model": version.uri, "champion": promoted, **_figures(version)}
 
 
-def _prepare(config: TrainConfig, root: str, run_url: str, name: str, corpus: Corpus, registry: Registry) -> TrainConfig:
+def _prepare(config: TrainConfig, root: str, run_url: str, name: str, corpus: Corpus) -> TrainConfig:
     """Write what the run starts with: start.json, and the model that it starts from. Returns the settings resolved."""
     from pipeline.training.trainer import INIT
 
     if config.init_from:
-        model = _given_model(config.init_from, root, registry)
+        model = fetch_model(config.init_from, root)
         config = dataclasses.replace(config, init_from=model.uri)
         checkpoint.write(storage.join(run_url, INIT), model.files)
     identity = {"name": corpus.name, "version": corpus.version, "fingerprint": corpus.fingerprint}
@@ -83,24 +84,13 @@ def _prepare(config: TrainConfig, root: str, run_url: str, name: str, corpus: Co
     return config
 
 
-def _given_model(reference: str, root: str, registry: Registry) -> FetchedModel:
-    """A registered model, a run's best checkpoint, or the model in a checkpoint folder."""
-    run_url = storage.join(root, "runs", reference)
-    if "/" not in reference and storage.names(run_url):
-        best = checkpoint.best(run_url)
-        if best is None:
-            raise InputError(f"run {reference} has no evaluated checkpoint to start from.")
-        return checkpoint.fetch(storage.join(run_url, best))
-    return registry.fetch_model(reference)
-
-
 def preview(trainer: Any, num_chars: int) -> bytes:
     """A sample of a model in training, the same whenever its step is reached."""
     from pipeline.sampling.engine import Engine, Request
 
     engine = Engine(trainer.model, trainer.corpus.vocab, trainer.corpus.manifest["first_tokens"])
     request = Request(trainer.step, num_chars, temperature=0.8, seed=trainer.config.seed)
-    return b"".join(trainer.corpus.vocab.decode(tokens) for _, tokens, _ in engine.stream([request]))
+    return engine.sample([request])[0]
 
 
 def _figures(version: ModelVersion) -> dict[str, float]:

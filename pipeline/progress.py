@@ -57,8 +57,14 @@ class Progress:
         """Units a second since the start."""
         return (self.done - self.start) / max(time.monotonic() - self.began, 1e-9)
 
-    def add(self, amount: float, note: str = "") -> None:
+    def begin(self) -> None:
+        """Count time from now on: what came before was start-up."""
+        self.began = self.last = time.monotonic()
+
+    def add(self, amount: float, note: str = "", *, earlier: bool = False) -> None:
+        """So much more is done; `earlier`: by a process before this one."""
         self.done += amount
+        self.start += amount if earlier else 0
         self.note = note or self.note
         if time.monotonic() - self.last >= self.every_s:
             self.last = time.monotonic()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
@@ -26,12 +28,13 @@ from pipeline import storage
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.training import checkpoint
-from pipeline.training.artifact import ARTIFACT, FetchedModel
+from pipeline.training.artifact import ARTIFACT, CARD, CONFIG, FetchedModel
 from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
 
 CHAMPION = "champion"
 RUN_TAG = "unreasonable.run_id"
 PUBLISHED_TAG = "unreasonable.published_step"
+OUTPUT_TAG = "unreasonable.output"
 DIGEST_TAG = "sha256."
 _BATCH = 1000  # metrics in one call: the server's limit
 _PACKAGE = Path(__file__).parent
@@ -46,6 +49,10 @@ class ModelVersion:
     name: str
     version: str
     tags: dict[str, str]
+    created: float = 0.0  # seconds since 1970
+    mlflow_run_id: str = ""
+    model_id: str = ""  # of the logged model that holds its files
+    description: str = ""
 
     @property
     def uri(self) -> str:
@@ -125,10 +132,14 @@ class Registry:
         """Mark a run FINISHED, FAILED or KILLED."""
         self.client.set_terminated(mlflow_id, status)
 
-    def register(self, name: str, mlflow_id: str, url: str) -> ModelVersion:
-        """Register a checkpoint's model: three files under a models-from-code pyfunc. Its digests go into version tags."""
-        files = checkpoint.read(url, ARTIFACT)
-        _, _, config = checkpoint.load_model(files, url)
+    def register(
+        self, name: str, mlflow_id: str, run_id: str, files: dict[str, bytes], more: dict[str, str] | None = None
+    ) -> ModelVersion:
+        """Register a model's files (publication.publishable) under a models-from-code pyfunc.
+
+        Their digests go into the version's tags, with figures, lineage and `more`; the card is the version's description.
+        """
+        config = json.loads(files[CONFIG])
         with tempfile.TemporaryDirectory() as folder:
             for file, data in files.items():
                 (Path(folder) / file).write_bytes(data)
@@ -148,15 +159,45 @@ class Registry:
             "corpus_fingerprint": config["corpus"]["fingerprint"],
             "val_loss": repr(config["metrics"]["val_loss"]),
             "val_bits_per_byte": repr(config["metrics"]["val_bits_per_byte"]),
-            "precision": "fp32",
+            "documents_sha256": config["lineage"]["documents_sha256"],
+            "precision": config["sampling"]["precision"],
+            **{key: repr(config["sampling"][key]) for key in ("nats_fp32", "nats_int8") if key in config["sampling"]},
             "train_settings": settings_digest(config["train"]),
-            RUN_TAG: url.rstrip("/").split("/")[-2],
+            RUN_TAG: run_id,
+            **(more or {}),
         }
         self._ensure_model(name)
         version = self.client.create_model_version(
-            name, logged.model_uri, run_id=mlflow_id, tags=tags, model_id=logged.model_id
+            name, logged.model_uri, run_id=mlflow_id, tags=tags, model_id=logged.model_id, description=files[CARD].decode()
         )
         return self._version(version)
+
+    def start_sampling(self, version: ModelVersion, output: str, params: dict[str, str]) -> str:
+        """The MLflow run of a sampling job, linked to its model version; one for each output folder. Returns MLflow's id."""
+        experiment = self._experiment(version.name)
+        wanted = f"tags.`{OUTPUT_TAG}` = '{output}' and tags.model = '{version.uri}'"
+        found = self.client.search_runs([experiment], wanted, max_results=1) if "'" not in output else []
+        if found:
+            self.client.update_run(found[0].info.run_id, status="RUNNING")
+            return str(found[0].info.run_id)
+        tags = {OUTPUT_TAG: output, "model": version.uri, "job": "sample"}
+        mlflow_id = str(
+            self.client.create_run(experiment, run_name=f"sample {version.name}/{version.version}", tags=tags).info.run_id
+        )
+        self.client.log_batch(mlflow_id, params=[Param(key, value) for key, value in params.items()])
+        if version.model_id:
+            self.client.log_inputs(mlflow_id, models=[LoggedModelInput(version.model_id)])
+        return mlflow_id
+
+    def log_samples(self, mlflow_id: str, figures: dict[str, float | None], files: dict[str, bytes]) -> None:
+        """Figures and small files of a sampling job."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, float(value), now, 0) for key, value in figures.items() if value is not None]
+        self.client.log_batch(mlflow_id, metrics=metrics)
+        with tempfile.TemporaryDirectory() as folder:
+            for file, data in files.items():
+                (Path(folder) / file).write_bytes(data)
+            self.client.log_artifacts(mlflow_id, folder, "samples")
 
     def _ensure_model(self, name: str) -> None:
         try:
@@ -224,12 +265,15 @@ class Registry:
                     f"no model {uri} at {self.uri} ({str(error).splitlines()[0]}); registered are: {known}."
                 ) from None
 
-    def fetch_model(self, reference: str) -> FetchedModel:
-        """A model by models:/NAME@ALIAS, models:/NAME/VERSION, or the URL of a checkpoint folder."""
-        if not reference.startswith("models:"):
-            return checkpoint.fetch(storage.absolute(reference))
-        version = self.resolve(reference)
+    def fetch_version(self, version: ModelVersion) -> FetchedModel:
         return checkpoint.fetched(version.name, version.version, version.uri, self.fetch(version))
+
+    def registered_from(self, run_id: str) -> ModelVersion | None:
+        """The newest version that a run, by our id or MLflow's, was registered as; None when there is none."""
+        if not re.fullmatch(r"[\w.-]+", run_id):
+            return None
+        found = self.versions(f"run_id = '{run_id}'") or self.versions(f"tags.`{RUN_TAG}` = '{run_id}'")
+        return max(found, key=lambda version: int(version.version)) if found else None
 
     def fetch(self, version: ModelVersion) -> dict[str, bytes]:
         """The artifact's three files, checked against the digests in the version's tags."""
@@ -242,7 +286,33 @@ class Registry:
         return {file: version.tags.get(f"{DIGEST_TAG}{file}", "") for file in ARTIFACT}
 
     def _version(self, found: Any) -> ModelVersion:
-        return ModelVersion(found.name, str(found.version), dict(found.tags))
+        return ModelVersion(
+            found.name, str(found.version), dict(found.tags), found.creation_timestamp / 1000, found.run_id or "",
+            found.model_id or "", found.description or "",
+        )  # fmt: skip
+
+
+def fetch_model(reference: str, root: str) -> FetchedModel:
+    """A model, its files checked against the digests it was published with.
+
+    models:/NAME@ALIAS, models:/NAME/VERSION; runs:/ID/... and a bare run id (ours or MLflow's) for the version registered
+    from that run, or, for a run of ours that has none yet, its best checkpoint; else the URL of a checkpoint folder, which
+    needs no tracking server. InputError for what does not exist.
+    """
+    if reference.startswith("models:"):
+        registry = Registry(root)
+        return registry.fetch_version(registry.resolve(reference))
+    if not reference.startswith("runs:") and ("/" in reference or "::" in reference):
+        return checkpoint.fetch(storage.absolute(reference))
+    run_id = reference.removeprefix("runs:").strip("/").split("/")[0]
+    registry = Registry(root)
+    version = registry.registered_from(run_id)
+    if version:
+        return registry.fetch_version(version)
+    best = checkpoint.best(storage.join(root, "runs", run_id)) if run_id else None
+    if best is None:
+        raise InputError(f"no model was registered from run {run_id!r} at {registry.uri}, and {root} has no checkpoint of it.")
+    return checkpoint.fetch(storage.join(root, "runs", run_id, best))
 
 
 def _download(uri: str, folder: str) -> None:
@@ -302,6 +372,9 @@ def _signature() -> ModelSignature:
         ParamSpec("num_chars", "long", 200),
         ParamSpec("temperature", "double", 1.0),
         ParamSpec("top_k", "long", 0),
+        ParamSpec("top_p", "double", 1.0),
+        ParamSpec("stop", "string", ""),
+        ParamSpec("lines", "long", 0),
         ParamSpec("seed", "long", 1),
     ]
     return ModelSignature(Schema([ColSpec("string")]), Schema([ColSpec("string")]), ParamSchema(params))
@@ -311,5 +384,5 @@ def _requirements() -> list[str]:
     """What the model's code needs, at the versions that it was made with."""
     from importlib.metadata import version
 
-    packages = ("fsspec", "mlflow", "numpy", "safetensors", "torch")
+    packages = ("fsspec", "mlflow", "numba", "numpy", "safetensors", "torch")
     return [f"{package}=={version(package).partition('+')[0]}" for package in packages]

@@ -2,7 +2,8 @@
 
     mlflow.pyfunc.load_model(uri).predict(["The "], params={"num_chars": 200, "temperature": 0.7, "seed": 1})
 
-Each input row is a prime; each output row is the prime and what the model makes of it, as our own sampling job does.
+Each input row is a prime; each output row is the prime and what the model makes of it: row n is what our own sampling job
+writes into its file number n for that prime.
 """
 
 from __future__ import annotations
@@ -14,34 +15,40 @@ import mlflow
 
 
 class SamplerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined, unused-ignore]
-    """Samples text from the artifact's three files."""
+    """Samples text from the artifact's files."""
 
     def load_context(self, context: Any) -> None:
-        import torch
+        from pipeline.sampling.engine import open_engine
+        from pipeline.training.artifact import ARTIFACT
+        from pipeline.training.checkpoint import fetched
 
-        from pipeline.sampling.engine import Engine
-        from pipeline.training.checkpoint import load_model
-
-        torch.set_num_threads(1)  # as the sampling job's actors
-        files = {Path(path).name: Path(path).read_bytes() for path in context.artifacts.values()}
-        model, self.vocab, config = load_model(files, "this model")
-        self.engine = Engine(model, self.vocab, config["first_tokens"])
+        files = {file: Path(context.artifacts[file]).read_bytes() for file in ARTIFACT}
+        model = fetched("model", "", "this model", files)
+        self.engine = open_engine(model, model.config.get("sampling", {}).get("precision", "fp32"))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         # Unannotated on purpose: with type hints MLflow ignores the params schema.
-        from pipeline.sampling.engine import LANE_WIDTH, Request
+        from pipeline.sampling.config import SampleConfig
+        from pipeline.sampling.engine import Request
 
-        wanted = {"num_chars": 200, "temperature": 1.0, "top_k": 0, "seed": 1} | (params or {})
-        primes = [str(prime) for prime in model_input.iloc[:, 0]] if hasattr(model_input, "iloc") else list(model_input)
-        texts = [prime.encode() for prime in primes]
-        for at in range(0, len(texts), LANE_WIDTH):
-            requests = [
-                Request(number, wanted["num_chars"], wanted["temperature"], wanted["top_k"], prime.encode(), wanted["seed"])
-                for number, prime in enumerate(primes[at : at + LANE_WIDTH], start=at)
-            ]
-            for lane, tokens, _ in self.engine.stream(requests):
-                texts[at + lane] += self.vocab.decode(tokens)
-        return [text.decode("utf-8", "replace") for text in texts]
+        # Through the job's settings, so that what it refuses is refused here.
+        given = dict(params or {})
+        config = SampleConfig(**{"model": "", "num_chars": 200} | given | {"temperature": str(given.get("temperature", 1.0))})
+        primes = [str(prime) for prime in (model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input)]
+        requests = [
+            Request(
+                number,
+                config.num_chars,
+                config.temperatures[0],
+                config.top_k,
+                config.top_p,
+                prime.encode(),
+                config.seed,
+                config.lines,
+            )
+            for number, prime in enumerate(primes)
+        ]
+        return [text.decode("utf-8", "replace") for text in self.engine.sample(requests, config.stop.encode())]
 
 
 mlflow.models.set_model(SamplerModel())

@@ -231,21 +231,21 @@ def remove_tree(url: str) -> None:
         fs.rm(path, recursive=True)
 
 
-def check_writable(url: str) -> None:
+def check_writable(url: str, option: str = "--root") -> None:
     """Raise InputError, naming the URL and the reason, unless a file can be created and removed under `url`."""
     probe = join(url, f"{TEMPORARY}probe-{uuid.uuid4().hex[:8]}")
     try:
         write_bytes(probe, b"")
         remove(probe)
     except Exception as error:  # every store has exceptions of its own
-        raise InputError(f"cannot write under {url}: {type(error).__name__}: {error}. Choose another --root.") from None
+        raise InputError(f"cannot write under {url}: {type(error).__name__}: {error}. Choose another {option}.") from None
 
 
-def check_reachable_by(root: str, nodes: int) -> None:
-    """Refuse a local root on a cluster of several nodes: workers elsewhere would not see it."""
+def check_reachable_by(root: str, nodes: int, option: str = "--root") -> None:
+    """Refuse a local root (or the folder of another option) on a cluster of several nodes: workers elsewhere would not see it."""
     if nodes > 1 and is_local(root) and os.environ.get("UNREASONABLE_SHARED_ROOT") != "1":
         raise InputError(
-            f"root {root} is on one machine, the cluster has {nodes} nodes; give --root a URL that all of them reach, such as "
+            f"{root} is on one machine, the cluster has {nodes} nodes; give {option} a URL that all of them reach, such as "
             "s3://bucket/unreasonable, or set UNREASONABLE_SHARED_ROOT=1 if it is a shared file system."
         )
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from dataclasses import asdict
+from typing import Any
 
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
@@ -16,6 +17,7 @@ from pipeline.corpora.manifest import MANIFEST, corpus_url
 from pipeline.corpora.sources import Listing
 from pipeline.corpora.vocab import Vocab
 
+RECORD = "sources.json"
 FRESH_S = 2.0  # a file modified this shortly before it was listed may change again within its timestamp's resolution
 
 
@@ -49,8 +51,14 @@ def record(root: str, config: CorpusConfig, state: str | None, version: str) -> 
     storage.write_json(_record_url(root, config), value)
 
 
+def origin(root: str, name: str) -> dict[str, Any]:
+    """Where a corpus comes from, as its last build was told: sources, url, licence. Empty when nobody has recorded it."""
+    url = storage.join(corpus_url(root, name), RECORD)
+    return dict(storage.read_json(url)) if storage.exists(url) else {}
+
+
 def _record_url(root: str, config: CorpusConfig) -> str:
-    return storage.join(corpus_url(root, config.name), "sources.json")
+    return storage.join(corpus_url(root, config.name), RECORD)
 
 
 def new_staging(root: str, name: str, lease_s: float) -> str:

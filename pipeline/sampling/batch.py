@@ -1,90 +1,102 @@
-"""The Ray Data adapter of sampling: an actor pool writes files, the driver publishes samples.jsonl last.
+"""The Ray Data adapter of sampling: an actor pool writes files (writer.py), the driver publishes samples.jsonl last.
 
-A file is complete when it is there; beside it, until the end, lies its record. A job that is run again writes only what
-is missing. Which actor writes a file changes nothing in it.
+A job that is run again writes only what is missing. Which actor writes a file changes nothing in it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import logging
 import re
+import threading
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import storage
-from pipeline.corpora.vocab import Vocab
 from pipeline.errors import InputError
 from pipeline.progress import Progress, log_to_stderr
 from pipeline.sampling.config import SampleConfig
+from pipeline.sampling.plan import Plan, Sample, make_plan
+from pipeline.sampling.writer import LANES, PARTIAL, Writer
 from pipeline.training.artifact import FetchedModel
 
 log = logging.getLogger("unreasonable")
 
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
+REFILLED = 4  # times the lanes of an actor, where texts end at different lengths
+_LOOK_S = 0.5
 
 
-def pending(config: SampleConfig, model: FetchedModel, output: str) -> list[int]:
-    """Numbers of the files that are still to be written under `output`; raises InputError as `sample_files` does."""
-    Vocab.from_json(json.loads(model.files["vocab.json"])).encode(config.prime.encode())
-    _claim(output, _settings(config, model), overwrite=config.overwrite)
-    return [number for number in range(config.num_files) if _record(output, _name(number)) is None]
+@dataclass
+class Job:
+    """A plan with a folder that is its own. `records` are those of the files that are there, by name."""
+
+    plan: Plan
+    output: str
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[Sample]:
+        return [sample for sample in self.plan.samples if sample.name not in self.records]
 
 
-def sample_files(config: SampleConfig, model: FetchedModel, output: str, *, local: bool = False) -> dict[str, Any]:
-    """Write the files that `config` asks for under `output`; returns a summary with the list of records.
+def prepare(config: SampleConfig, model: FetchedModel, root: str) -> Job:
+    """Check the settings, take the output folder for them, and see which files are there already.
 
-    Raises InputError for a prime outside the vocabulary, or an output folder that holds other settings' samples.
-    `local` runs in this process instead of on Ray.
+    Raises InputError for primes outside the vocabulary, an output that cannot be written or holds other settings' samples.
     """
-    missing = pending(config, model, output)
-    settings = _settings(config, model)
-    names = [_name(number) for number in range(config.num_files)]
-    records = {name: record for name in names if (record := _record(output, name)) is not None}
-    if records:
-        log.info("sample %s: %d of %d files are there already", model.name, len(records), len(names))
+    plan = make_plan(config, model)
+    output = storage.absolute(config.output or _default_output(root, plan))
+    _claim(output, plan.settings, overwrite=config.overwrite)
+    return Job(plan, output, _records(output))
+
+
+def run(job: Job, *, local: bool = False) -> dict[str, Any]:
+    """Write the job's missing files, then samples.jsonl; returns a summary. `local` runs in this process, without Ray."""
+    plan, missing = job.plan, job.missing
+    config, total = plan.config, len(plan.samples)
+    if job.records:
+        log.info("sample %s: %d of %d files are there already", plan.model.uri, total - len(missing), total)
+    known = 0 if config.stop or config.lines else len(missing) * config.num_chars
+    progress = Progress(f"sample {plan.model.name}", known, "chars")
     if missing:
-        log.info("sample %s: %d files of %s characters", model.uri, len(missing), f"{config.num_chars:,}")
-    groups = _groups(missing)
-    progress = Progress(f"sample {model.name}", len(missing) * config.num_chars, "chars")
-    results = _here(groups, config, model, output) if local else _on_ray(groups, config, model, output)
-    for done in results:
-        for record in done:
-            records[record["file"]] = record
-            progress.add(record["num_chars"], f"{len(records)} of {len(names)} files")
-    progress.finish(f"{len(names)} files")
-    lines = [json.dumps({**records[name], **settings["identity"]}, sort_keys=True) for name in names]
-    storage.write_bytes(storage.join(output, SAMPLES), "".join(f"{line}\n" for line in lines).encode())
+        log.info(
+            "sample %s: %s files of %s characters, %s", plan.model.uri, len(missing), f"{config.num_chars:,}", plan.precision
+        )
+        groups = _groups(missing, config)
+        for done in _here(groups, job, progress) if local else _on_ray(groups, job, progress):
+            for record in done:
+                job.records[record["file"]] = record
+            progress.add(0, f"{total - len(job.missing)} of {total} files")
+        progress.finish(f"{total} files")
+    lines = [json.dumps(record, sort_keys=True) for record in _in_order(job)]
+    storage.write_bytes(storage.join(job.output, SAMPLES), "".join(f"{line}\n" for line in lines).encode())
+    storage.remove_tree(storage.join(job.output, PARTIAL))
+    records = [job.records[sample.name] for sample in plan.samples]
     return {
-        "output": output,
-        "files": len(names),
-        "chars": config.num_chars * len(names),
+        "output": job.output,
+        "model": plan.model.uri,
+        "precision": plan.precision,
+        "files": total,
+        "chars": sum(record["num_chars"] for record in records),
+        "mean_nats": sum(record["mean_nats"] * record["num_chars"] for record in records)
+        / sum(r["num_chars"] for r in records),
         "written": len(missing),
         "chars_per_sec": round(progress.rate()) if missing else None,
-        "samples": storage.join(output, SAMPLES),
+        "samples": storage.join(job.output, SAMPLES),
     }
 
 
-def default_output(root: str, model: FetchedModel, config: SampleConfig) -> str:
+def sample_files(config: SampleConfig, model: FetchedModel, root: str, *, local: bool = False) -> dict[str, Any]:
+    """`prepare` and `run`."""
+    return run(prepare(config, model, root), local=local)
+
+
+def _default_output(root: str, plan: Plan) -> str:
     """Where samples go unless told otherwise: a folder for each model and settings."""
-    settings = storage.sha256_bytes(json.dumps(_settings(config, model), sort_keys=True).encode())[:6]
-    return storage.join(root, "samples", re.sub(r"[^\w.-]+", "-", f"{model.name}-{model.version}-{settings}"))
-
-
-def _settings(config: SampleConfig, model: FetchedModel) -> dict[str, Any]:
-    """What decides the files' bytes, besides how many they are."""
-    identity = {
-        "model": model.name,
-        "version": model.version,
-        "weights_sha256": model.digests["weights.safetensors"],
-        "corpus": model.config["corpus"],
-        "precision": "fp32",
-    }
-    keep = ("num_chars", "temperature", "top_k", "prime", "seed")
-    return {"identity": identity, **{key: value for key, value in asdict(config).items() if key in keep}}
+    return storage.join(root, "samples", re.sub(r"[^\w.-]+", "-", f"{plan.model.name}-{plan.model.version}-{plan.digest}"))
 
 
 def _claim(output: str, settings: dict[str, Any], *, overwrite: bool) -> None:
@@ -94,113 +106,133 @@ def _claim(output: str, settings: dict[str, Any], *, overwrite: bool) -> None:
         if storage.read_json(url) == settings:
             return
         if not overwrite:
-            raise InputError(f"{output} holds samples of other settings; choose another --output, or give --overwrite true.")
-        for name in storage.names(output):
-            if name in (SAMPLES, SETTINGS) or name.startswith("sample-"):
-                storage.remove_tree(storage.join(output, name))
-    storage.check_writable(output)
+            raise InputError(f"{output} holds samples of other settings; choose another --output, or give --overwrite.")
+        # settings.json goes last: a killed clearing is still refused without --overwrite.
+        ours = [name for name in storage.names(output) if name.startswith("sample-") or name in (SAMPLES, PARTIAL)]
+        for name in [*ours, SETTINGS]:
+            storage.remove_tree(storage.join(output, name))
+    storage.check_writable(output, option="--output")
     storage.write_json(url, settings)
 
 
-def _record(output: str, name: str) -> dict[str, Any] | None:
-    url = storage.join(output, _record_name(name))
-    return storage.read_json(url) if storage.exists(url) else None
+def _records(output: str) -> dict[str, dict[str, Any]]:
+    """Records of the files that are there: from samples.jsonl, and those that a killed job left."""
+    there, found = set(storage.names(output)), {}
+    if SAMPLES in there:
+        for line in storage.read_bytes(storage.join(output, SAMPLES)).splitlines():
+            record = json.loads(line)
+            found[record["file"]] = record
+    left = [name for name in storage.names(storage.join(output, PARTIAL)) if name.endswith(".txt.json")]
+    for name in left:
+        found[name.removesuffix(".json")] = storage.read_json(storage.join(output, PARTIAL, name))
+    return {name: record for name, record in found.items() if name in there}
 
 
-def _record_name(name: str) -> str:
-    return f"{name}.json"
+def _in_order(job: Job) -> list[dict[str, Any]]:
+    """All records: this job's files, then those of an earlier job of the same settings that asked for more files."""
+    names = [sample.name for sample in job.plan.samples]
+    others = sorted(set(job.records) - set(names))
+    return [job.records[name] for name in [*names, *others]]
 
 
-def _name(number: int) -> str:
-    return f"sample-{number:05d}.txt"
+def _groups(samples: list[Sample], config: SampleConfig) -> list[list[Sample]]:
+    """One task each: as many for every actor, none with more than it can step at once (some times that, to refill lanes)."""
+    most = LANES * (REFILLED if config.stop or config.lines else 1)
+    rounds = -(-len(samples) // (config.num_workers * most))
+    size = -(-len(samples) // (config.num_workers * rounds))
+    return [samples[at : at + size] for at in range(0, len(samples), size)]
 
 
-def _groups(numbers: list[int]) -> list[list[int]]:
-    from pipeline.sampling.engine import LANE_WIDTH
-
-    return [numbers[at : at + LANE_WIDTH] for at in range(0, len(numbers), LANE_WIDTH)]
-
-
-class Sampler:
-    """One actor: builds the engine once, then writes groups of files."""
-
-    def __init__(self, config: SampleConfig, model: FetchedModel, output: str) -> None:
-        import torch
-
-        from pipeline.sampling.engine import Engine
-        from pipeline.training.checkpoint import load_model
-
-        torch.set_num_threads(1)  # other counts may sum in another order
-        self.config, self.output = config, output
-        network, self.vocab, about = load_model(model.files, model.uri)
-        self.engine = Engine(network, self.vocab, about["first_tokens"])
-
-    def write(self, numbers: list[int]) -> list[dict[str, Any]]:
-        """Sample the numbered files side by side and publish each, its record last."""
-        from pipeline.sampling.engine import Request
-
-        config = self.config
-        prime = config.prime.encode()
-        log.info("files %d-%d: sampling", numbers[0], numbers[-1])
-        requests = [
-            Request(number, config.num_chars, config.temperature, config.top_k, prime, config.seed) for number in numbers
-        ]
-        texts, nats = [io.BytesIO(prime) for _ in numbers], [0.0] * len(numbers)
-        for text in texts:
-            text.seek(0, io.SEEK_END)
-        progress = Progress(f"files {numbers[0]}-{numbers[-1]}", config.num_chars * len(numbers), "chars", every_s=5.0)
-        for lane, tokens, summed in self.engine.stream(requests):
-            texts[lane].write(self.vocab.decode(tokens))
-            nats[lane] += summed
-            progress.add(len(tokens))
-        return [self._publish(number, text.getvalue(), total) for number, text, total in zip(numbers, texts, nats, strict=True)]
-
-    def _publish(self, number: int, text: bytes, nats: float) -> dict[str, Any]:
-        name, config = _name(number), self.config
-        record = {
-            "file": name,
-            "number": number,
-            "num_chars": config.num_chars,
-            "bytes": len(text),
-            "sha256": hashlib.sha256(text).hexdigest(),
-            "mean_nats": nats / config.num_chars,
-            "temperature": config.temperature,
-            "top_k": config.top_k,
-            "prime": config.prime,
-            "seed": config.seed,
-        }
-        storage.write_bytes(storage.join(self.output, name), text)
-        storage.write_json(storage.join(self.output, _record_name(name)), record)
-        return record
+def _here(groups: list[list[Sample]], job: Job, progress: Progress) -> Iterator[list[dict[str, Any]]]:
+    writer = Writer(job.plan, job.output)
+    progress.begin()
+    for samples in groups:
+        yield writer.write(samples, lambda chars, earlier: progress.add(chars, earlier=earlier))
 
 
-class RaySampler:
-    """A Sampler as Ray Data's actor: a row of file numbers in, a row of records out."""
+class RayWriter:
+    """A Writer as Ray Data's actor: a row of sample numbers in, a row of records out."""
 
-    def __init__(self, config: SampleConfig, shared: list[Any], output: str) -> None:
+    def __init__(self, shared: list[Any], output: str, tally: Any) -> None:
         import ray
 
         log_to_stderr()
-        self.sampler = Sampler(config, ray.get(shared[0]), output)
+        self.writer, self.tally = Writer(ray.get(shared[0]), output), tally
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"records": json.dumps(self.sampler.write(json.loads(row["numbers"])))}
+        samples = [self.writer.plan.samples[at] for at in json.loads(row["samples"])]
+        teller = _Teller(self.tally)
+        records = self.writer.write(samples, teller)
+        teller.send()
+        return {"records": json.dumps(records)}
 
 
-def _here(groups: list[list[int]], config: SampleConfig, model: FetchedModel, output: str) -> Iterator[list[dict[str, Any]]]:
-    sampler = Sampler(config, model, output)
-    for numbers in groups:
-        yield sampler.write(numbers)
+class Tally:
+    """An actor that the writers tell how far they are, and the driver asks."""
+
+    def __init__(self) -> None:
+        self.chars = {False: 0, True: 0}
+
+    def add(self, chars: int, earlier: bool) -> None:
+        self.chars[earlier] += chars
+
+    def read(self) -> dict[bool, int]:
+        """What has come since the last reading."""
+        chars, self.chars = self.chars, {False: 0, True: 0}
+        return chars
 
 
-def _on_ray(groups: list[list[int]], config: SampleConfig, model: FetchedModel, output: str) -> Iterable[list[dict[str, Any]]]:
+class _Teller:
+    """Tells the tally every _LOOK_S seconds, not at every block."""
+
+    def __init__(self, tally: Any) -> None:
+        self.tally, self.waiting, self.last = tally, {False: 0, True: 0}, 0.0
+
+    def __call__(self, chars: int, earlier: bool) -> None:
+        self.waiting[earlier] += chars
+        if time.monotonic() - self.last >= _LOOK_S:
+            self.send()
+
+    def send(self) -> None:
+        for earlier, chars in self.waiting.items():
+            if chars:
+                self.tally.add.remote(chars, earlier)
+        self.waiting, self.last = {False: 0, True: 0}, time.monotonic()
+
+
+def _on_ray(groups: list[list[Sample]], job: Job, progress: Progress) -> Iterable[list[dict[str, Any]]]:
+    import ray
     import ray.data
 
-    if not groups:
-        return
-    dataset = ray.data.from_items([{"numbers": json.dumps(numbers)} for numbers in groups], override_num_blocks=len(groups))
+    config = job.plan.config
+    numbers = {sample.name: at for at, sample in enumerate(job.plan.samples)}
+    items = [{"samples": json.dumps([numbers[sample.name] for sample in group])} for group in groups]
+    dataset = ray.data.from_items(items, override_num_blocks=len(items))
     actors = ray.data.ActorPoolStrategy(size=min(config.num_workers, len(groups)))
-    shared = ray.put(model)  # one copy per node, whatever the number of actors
-    mapped = dataset.map(RaySampler, fn_constructor_args=(config, [shared], output), compute=actors, num_cpus=1)
-    for row in mapped.iter_rows():
-        yield json.loads(row["records"])
+    resources = {"num_cpus": 1, "num_gpus": 1 if config.use_gpu else 0}
+    shared = ray.put(job.plan)  # fetched once a node, whatever the number of actors
+    tally = ray.remote(num_cpus=0)(Tally).remote()
+    mapped = dataset.map(RayWriter, fn_constructor_args=([shared], job.output, tally), compute=actors, **resources)
+    ended = threading.Event()
+
+    def read() -> None:
+        chars = ray.get(tally.read.remote())
+        if chars[False] and progress.done == progress.start:
+            progress.begin()  # the actors have started
+        for earlier, count in chars.items():
+            progress.add(count, earlier=earlier)
+
+    def look() -> None:
+        while not ended.wait(_LOOK_S):
+            read()
+
+    looking = threading.Thread(target=look, daemon=True, name="tally")
+    looking.start()
+    try:
+        for row in mapped.iter_rows():
+            yield json.loads(row["records"])
+    finally:
+        ended.set()
+        looking.join()
+        read()
+        ray.kill(tally)

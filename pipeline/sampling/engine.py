@@ -1,37 +1,53 @@
-"""The sampling engine: lanes of a fixed width stepped together, one character each, in plain torch on the CPU.
+"""The sampling engine: lanes of characters stepped together by a compiled loop, one thread, refilled as they end.
 
-A lane's text depends on its own request alone: every step is the same product over a batch of LANE_WIDTH rows whatever
-the other lanes hold, and random numbers are keyed by request and position. The first layer's input product is a table.
+A lane's text depends on its own request alone, bit for bit: every lane's arithmetic has an order of its own (tiles.py,
+kernels.py), and random numbers are keyed by request and position. So it does not matter which lanes are stepped together,
+how many, on how many actors or threads, or whether a lane was saved and taken up again elsewhere.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
+import safetensors.numpy
+from safetensors import SafetensorError
 
 from pipeline.corpora.vocab import Vocab
-from pipeline.counter_rng import key_of, uniforms
+from pipeline.counter_rng import key_of
+from pipeline.errors import DamagedError
+from pipeline.sampling import kernels
+from pipeline.sampling.kernels import FIELDS
+from pipeline.sampling.layout import Layout, Precision, padded
+from pipeline.sampling.tiles import COLUMNS, GROUP
+from pipeline.training.artifact import FetchedModel
 from pipeline.training.model import CharRNN
 
-LANE_WIDTH = 8  # rows of every product; unused ones are padding
-BLOCK = 1024  # characters between hand-overs to the caller
+BLOCK = 256  # positions between hand-overs to the caller
+LINE = b"\n"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One text to sample: `number` tells the files of a job apart; `prime` is text in the model's unit."""
+    """One text to sample: `number` tells the files of a job apart; `prime` is text in the model's unit.
+
+    With `lines`, the text is that many items, each a line that begins with the prime and has num_chars characters at most;
+    the model reads a line feed first and starts each from a zero state.
+    """
 
     number: int
     num_chars: int
     temperature: float = 1.0
     top_k: int = 0
+    top_p: float = 1.0
     prime: bytes = b""
     seed: int = 1
+    lines: int = 0
 
     @property
     def key(self) -> int:
@@ -41,142 +57,204 @@ class Request:
         return key_of(self.seed, temperature, prime, self.number)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """What a lane wrote next. `sampled` characters and `nats` (under the model, at temperature 1) count from its start."""
+
+    name: Hashable
+    text: bytes
+    sampled: int
+    nats: float
+    ended: bool
+
+
 class Engine:
     """Samples from a model. `first_tokens` are (token, count) pairs: what documents start with."""
 
-    def __init__(self, model: CharRNN, vocab: Vocab, first_tokens: list[tuple[int, int]]) -> None:
-        self.vocab, self.cell = vocab, model.config.cell
-        weights = {name: value.detach().float() for name, value in model.state_dict().items()}
-        self.layers = [_Layer(weights, index, self.cell) for index in range(model.config.num_layers)]
-        self.table = self.layers[0].input_table(weights.get("embedding.weight"))  # (V, gates * H)
-        self.head, self.head_bias = weights["head.weight"].t().contiguous(), weights["head.bias"]
-        self.hidden_size = model.config.hidden_size
+    def __init__(
+        self, model: CharRNN, vocab: Vocab, first_tokens: list[tuple[int, int]], precision: Precision = "fp32"
+    ) -> None:
+        self.vocab, self.precision = vocab, precision
+        self.layout = Layout(model, precision)
         counts = np.zeros(len(vocab))
         for token, count in first_tokens:
             counts[token] = count
-        if vocab.has_unknown:
-            counts[0] = 0
-        self.first = np.cumsum(counts if counts.sum() else np.ones(len(vocab)))
+        self.lowest = int(vocab.has_unknown)
+        counts[: self.lowest] = 0
+        if not counts.sum():
+            counts[self.lowest :] = 1
+        self.first = np.cumsum(counts)
 
-    @torch.inference_mode()
-    def stream(self, requests: list[Request]) -> Iterator[tuple[int, np.ndarray, float]]:
-        """Sample up to LANE_WIDTH requests side by side.
+    def lanes(self, width: int, stop: bytes = b"", *, lines: bool = False) -> Lanes:
+        """Room for `width` texts at once, which end early at `stop` (written too), or consist of lines."""
+        return Lanes(self, width, LINE if lines else stop)
 
-        Yields (index of the request, tokens, summed nats of these tokens under the model), a block at a time, in order
-        for each request. Primes are read, not yielded. Raises InputError for a prime outside the vocabulary.
+    def stream(self, requests: list[Request], stop: bytes = b"", width: int = 64) -> Iterator[Piece]:
+        """Sample all requests, primes included, a piece at a time; a Piece's name is the request's index.
+
+        Raises InputError for a prime or stop text outside the vocabulary.
         """
-        if not 0 < len(requests) <= LANE_WIDTH:
-            raise ValueError(f"{len(requests)} requests for {LANE_WIDTH} lanes")
-        lanes = _Lanes(self, requests)
-        while lanes.position < lanes.end:
-            yield from lanes.block(min(BLOCK, lanes.end - lanes.position))
+        lanes = self.lanes(min(width, len(requests)), stop, lines=any(request.lines for request in requests))
+        waiting = list(enumerate(requests))[::-1]
+        while waiting or lanes.running:
+            while waiting and lanes.free:
+                lanes.start(*waiting.pop())
+            yield from lanes.advance()
 
-    def initial_state(self) -> list[list[torch.Tensor]]:
-        count = 2 if self.cell == "lstm" else 1
-        return [[torch.zeros(LANE_WIDTH, self.hidden_size) for _ in range(count)] for _ in self.layers]
+    def sample(self, requests: list[Request], stop: bytes = b"") -> list[bytes]:
+        """The whole texts of all requests, primes included."""
+        texts = [bytearray() for _ in requests]
+        for piece in self.stream(requests, stop):
+            texts[int(str(piece.name))] += piece.text
+        return [bytes(text) for text in texts]
 
-    def step(self, tokens: torch.Tensor, state: list[list[torch.Tensor]]) -> torch.Tensor:
-        """Feed one token to each lane: tokens (W,), state updated in place, to logits (W, V)."""
-        below = self.table[tokens]  # (W, gates * H)
-        for index, layer in enumerate(self.layers):
-            if index:
-                below = torch.addmm(layer.input_bias, state[index - 1][0], layer.input)
-            layer.step(below, state[index])
-        return torch.addmm(self.head_bias, state[-1][0], self.head)
-
-
-class _Layer:
-    """One recurrent layer's weights, laid out for row-major products; gate order is torch.nn's."""
-
-    def __init__(self, weights: dict[str, torch.Tensor], index: int, cell: str) -> None:
-        self.cell = cell
-        name = f"layers.{index}."
-        self.input = weights[f"{name}weight_ih_l0"].t().contiguous()  # (in, gates * H)
-        self.recurrent = weights[f"{name}weight_hh_l0"].t().contiguous()  # (H, gates * H)
-        self.input_bias, self.recurrent_bias = weights[f"{name}bias_ih_l0"], weights[f"{name}bias_hh_l0"]
-
-    def input_table(self, embedding: torch.Tensor | None) -> torch.Tensor:
-        """Input product of every token: (V, gates * H)."""
-        products = self.input if embedding is None else embedding @ self.input
-        return products + self.input_bias
-
-    def step(self, below: torch.Tensor, state: list[torch.Tensor]) -> None:
-        """below (W, gates * H) is the input product; replaces the state's tensors."""
-        recurrent = torch.addmm(self.recurrent_bias, state[0], self.recurrent)
-        if self.cell == "lstm":
-            i, f, g, o = (below + recurrent).chunk(4, 1)
-            cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
-            state[0], state[1] = o.sigmoid() * cell.tanh(), cell
-        elif self.cell == "gru":
-            (xr, xz, xn), (hr, hz, hn) = below.chunk(3, 1), recurrent.chunk(3, 1)
-            reset, update = (xr + hr).sigmoid(), (xz + hz).sigmoid()
-            new = (xn + reset * hn).tanh()
-            state[0] = new + update * (state[0] - new)
-        else:
-            state[0] = (below + recurrent).tanh()
+    def score(self, tokens: np.ndarray) -> float:
+        """Mean nats a token of tokens (T + 1, B), each predicted from those above it, from a zero state."""
+        lanes = Lanes(self, tokens.shape[1], b"")
+        nats = kernels.score(np.ascontiguousarray(tokens, np.int64), self.layout.kind, self.layout.arrays, *lanes.buffers)
+        return float(nats) / (tokens.size - tokens.shape[1])
 
 
-class _Lanes:
-    """The running texts of up to LANE_WIDTH requests. Position p is the p-th token fed or sampled, from 0."""
+class Lanes:
+    """Texts in the making, `width` at most. The running ones stand in front; a lane that ends gives its place away."""
 
-    def __init__(self, engine: Engine, requests: list[Request]) -> None:
-        self.engine, self.requests = engine, requests
-        self.primes = [engine.vocab.encode(request.prime).astype(np.int64) for request in requests]
-        longest = max(len(prime) for prime in self.primes)
-        self.forced = np.full((longest, LANE_WIDTH), -1, np.int64)
-        for lane, prime in enumerate(self.primes):
-            self.forced[: len(prime), lane] = prime
-        self.ends = [len(prime) + request.num_chars for prime, request in zip(self.primes, requests, strict=True)]
-        self.end, self.position = max(self.ends), 0
-        self.keys = [request.key for request in requests] + [0] * (LANE_WIDTH - len(requests))
-        self.state = engine.initial_state()
-        self.logits: torch.Tensor | None = None
-        temperatures = torch.ones(LANE_WIDTH, 1, dtype=torch.float64)
-        self.greedy = torch.zeros(LANE_WIDTH, dtype=torch.bool)
-        for lane, request in enumerate(requests):
-            self.greedy[lane] = request.temperature == 0
-            temperatures[lane] = request.temperature or 1.0
-        self.temperatures = temperatures
+    def __init__(self, engine: Engine, width: int, stop: bytes) -> None:
+        layout, self.engine, self.width = engine.layout, engine, width
+        self.stop = engine.vocab.encode(stop).astype(np.int64)
+        self.borders = _borders(self.stop)
+        self.names: list[Hashable] = []
+        self.hidden = np.zeros((layout.layers, width, layout.hidden_size), np.float32)
+        self.cell = np.zeros_like(self.hidden)
+        self.coarse = np.full((layout.layers, width, padded(layout.hidden_size, GROUP)), 128, np.uint8)
+        self.logits = np.zeros((width, padded(layout.symbols, COLUMNS)), np.float32)
+        self.scratch = np.zeros((width, layout.outputs), np.float32), np.zeros((width, layout.outputs), np.float32)
+        self.numbers = np.zeros((width, len(FIELDS)), np.int64)
+        self.keys, self.nats = np.zeros(width, np.uint64), np.zeros(width)
+        self.temperatures, self.top_ps = np.ones(width), np.ones(width)
+        self.primes = np.zeros(0, np.int64)  # of all requests, one behind the other
+        self._places: dict[bytes, int] = {}
 
-    def block(self, count: int) -> Iterator[tuple[int, np.ndarray, float]]:
-        """Advance `count` positions; yield what each request sampled in them."""
-        numbers = uniforms(self.keys, self.position, count)
-        tokens = np.empty((count, LANE_WIDTH), np.int64)
-        nats = np.zeros((count, LANE_WIDTH))
-        for at in range(count):
-            tokens[at], nats[at] = self._next(numbers[:, at])
-            self.position += 1
-        low, high = self.position - count, self.position
-        for lane, prime in enumerate(self.primes):
-            own = slice(max(len(prime), low) - low, max(0, min(self.ends[lane], high) - low))
-            if own.start < own.stop:
-                yield lane, tokens[own, lane], float(nats[own, lane].sum())
+    @property
+    def running(self) -> int:
+        return len(self.names)
 
-    def _next(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One position for every lane: the prime's token, or a sampled one, with its nats; then feed it."""
-        if self.logits is None:
-            first = self.engine.first
-            chosen = np.searchsorted(first, numbers * first[-1], side="right")
-            nats = -np.log(np.diff(first, prepend=0)[chosen] / first[-1])
-        else:
-            chosen, nats = self._sample(self.logits, torch.from_numpy(numbers))
-        if self.position < len(self.forced):
-            forced = self.forced[self.position]
-            chosen = np.where(forced >= 0, forced, chosen)
-        self.logits = self.engine.step(torch.from_numpy(chosen), self.state)
-        return chosen, nats
+    @property
+    def free(self) -> int:
+        return self.width - self.running
 
-    def _sample(self, logits: torch.Tensor, numbers: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Draw from logits (W, V) by inverting the cumulative distribution at `numbers` (W,)."""
-        logits = logits.double()
-        if self.engine.vocab.has_unknown:
-            logits[:, 0] = -torch.inf  # an unknown token has no text
-        scaled = logits / self.temperatures
-        for lane, request in enumerate(self.requests):
-            if 0 < request.top_k < scaled.shape[1]:
-                scaled[lane, scaled[lane] < scaled[lane].topk(request.top_k).values[-1]] = -torch.inf
-        heap = torch.softmax(scaled, 1).cumsum(1)
-        drawn = torch.searchsorted(heap, (numbers * heap[:, -1]).unsqueeze(1), right=True)[:, 0]
-        chosen = torch.where(self.greedy, logits.argmax(1), drawn)
-        nats = -torch.log_softmax(logits, 1).gather(1, chosen.unsqueeze(1))[:, 0]
-        return chosen.numpy(), nats.numpy()
+    @property
+    def buffers(self) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], np.ndarray]:
+        """What kernels.feed works on: state, scratch, logits."""
+        return (self.hidden, self.cell, self.coarse), self.scratch, self.logits
+
+    def start(self, name: Hashable, request: Request, saved: bytes | None = None) -> None:
+        """Put a request into a free lane; with what `save` gave, where that stood."""
+        lane = self.running
+        start, stop = self._prime(request)
+        numbers = dict.fromkeys(FIELDS, 0) | {
+            "left": request.num_chars, "limit": request.num_chars, "top_k": request.top_k, "items": request.lines,
+            "prime_at": start - bool(request.lines), "prime_start": start, "prime_stop": stop,
+        }  # fmt: skip
+        self.hidden[:, lane], self.cell[:, lane], self.logits[lane], self.nats[lane] = 0, 0, 0, 0
+        self.keys[lane] = request.key
+        self.temperatures[lane], self.top_ps[lane] = request.temperature, request.top_p
+        if saved is not None:
+            numbers = self._restore(lane, request, saved, numbers)
+        self.numbers[lane] = [numbers[field] for field in FIELDS]
+        coarse = (self.hidden[:, lane] * np.float32(127) + np.float32(128.5)).astype(np.uint8)
+        self.coarse[:, lane, : coarse.shape[1]] = coarse
+        self.names.append(name)
+
+    def advance(self) -> list[Piece]:
+        """Go on until a lane has ended, or for BLOCK positions; what each lane wrote."""
+        layout, tokens = self.engine.layout, np.empty((BLOCK, self.width), np.int64)
+        count = kernels.advance(
+            BLOCK, self.running, layout.kind, layout.arrays, *self.buffers, self.numbers,
+            (self.keys, self.temperatures, self.top_ps), self.primes, self.engine.first, self.stop, self.borders,
+            self.engine.lowest, tokens, self.nats,
+        )  # fmt: skip
+        pieces = []
+        for lane, name in enumerate(self.names):
+            own, written = self.numbers[lane], tokens[:count, lane]
+            text = self.engine.vocab.decode(written[written != kernels.NOTHING])
+            pieces.append(Piece(name, text, int(own[kernels.SAMPLED]), float(self.nats[lane]), bool(own[kernels.LEFT] == 0)))
+        for lane in reversed(range(self.running)):
+            if pieces[lane].ended:
+                self._remove(lane)
+        return pieces
+
+    def save(self, name: Hashable, more: Mapping[str, Any] | None = None) -> bytes:
+        """A running lane as safetensors bytes, from which `start` goes on exactly. `more` is JSON that goes with it."""
+        lane = self.names.index(name)
+        own = dict(zip(FIELDS, self.numbers[lane].tolist(), strict=True))
+        moving = {field: own[field] for field in ("position", "left", "begun", "sampled", "matched", "items")}
+        about = {
+            "key": int(self.keys[lane]),
+            "nats": self.nats[lane].item(),
+            "prime_read": own["prime_at"] - own["prime_start"],
+        }
+        tensors = {"hidden": self.hidden[:, lane].copy(), "cell": self.cell[:, lane].copy(), "logits": self.logits[lane]}
+        return safetensors.numpy.save(tensors, {"lane": json.dumps({**(more or {}), **moving, **about})})
+
+    def _restore(self, lane: int, request: Request, saved: bytes, numbers: dict[str, int]) -> dict[str, int]:
+        try:
+            about, tensors = saved_facts(saved), safetensors.numpy.load(saved)
+            self.hidden[:, lane], self.cell[:, lane] = tensors["hidden"], tensors["cell"]
+            self.logits[lane], self.nats[lane] = tensors["logits"], about["nats"]
+            about["prime_at"] = numbers["prime_start"] + about["prime_read"]
+            if about["key"] != request.key:
+                raise ValueError("it is another request's")
+            return numbers | {field: int(about[field]) for field in FIELDS if field in about}
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise DamagedError(f"a saved lane cannot be used: {error}; remove it, or give --overwrite.") from None
+
+    def _prime(self, request: Request) -> tuple[int, int]:
+        """Where the request's prime stands among all primes; a line feed stands before it for lines."""
+        before = LINE if request.lines else b""
+        tokens = self.engine.vocab.encode(before + request.prime).astype(np.int64)
+        place = self._places.get(before + request.prime)
+        if place is None:
+            place = self._places[before + request.prime] = len(self.primes)
+            self.primes = np.concatenate([self.primes, tokens])
+        return place + len(before), place + len(tokens)
+
+    def _remove(self, lane: int) -> None:
+        """Move the last running lane into an ended one's place."""
+        last = self.running - 1
+        self.names[lane] = self.names[last]
+        self.names.pop()
+        for per_lane in (self.logits, self.numbers, self.keys, self.nats, self.temperatures, self.top_ps):
+            per_lane[lane] = per_lane[last]
+        for per_layer in (self.hidden, self.cell, self.coarse):
+            per_layer[:, lane] = per_layer[:, last]
+
+
+def open_engine(model: FetchedModel, precision: str, *, use_gpu: bool = False) -> Engine:
+    """The engine of a fetched model. Raises InputError or DamagedError for files that are no model."""
+    from pipeline.training.checkpoint import load_model
+
+    network, vocab, about = load_model(model.files, model.uri)
+    if use_gpu:
+        from pipeline.sampling.cuda import CudaEngine
+
+        return CudaEngine(network, vocab, about["first_tokens"])
+    return Engine(network, vocab, about["first_tokens"], precision="int8" if precision == "int8" else "fp32")
+
+
+def saved_facts(saved: bytes) -> dict[str, Any]:
+    """The JSON of a saved lane; ValueError, KeyError or TypeError for anything else."""
+    size = int.from_bytes(saved[:8], "little")
+    facts: dict[str, Any] = json.loads(json.loads(saved[8 : 8 + size])["__metadata__"]["lane"])
+    return facts
+
+
+def _borders(stop: np.ndarray) -> np.ndarray:
+    """For each beginning of `stop`, the length of its longest proper prefix that is a suffix of it too."""
+    borders = np.zeros(len(stop), np.int64)
+    length = 0
+    for at in range(1, len(stop)):
+        while length and stop[at] != stop[length]:
+            length = borders[length - 1]
+        length += int(stop[at] == stop[length])
+        borders[at] = length
+    return borders

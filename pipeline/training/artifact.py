@@ -7,6 +7,7 @@ from typing import Any
 
 WEIGHTS, CONFIG, VOCAB = "weights.safetensors", "config.json", "vocab.json"
 ARTIFACT = (WEIGHTS, CONFIG, VOCAB)
+CARD = "MODEL_CARD.md"  # registered beside them; nothing reads it but people
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def _parse(
 
 
 def _spelled_out(argv: list[str], config_class: type[Any]) -> list[str]:
-    """A bare flag that may stand alone gets its value: `--overwrite` is `--overwrite true`; others name theirs in their field."""
+    """A flag that may stand alone gets its value: `--overwrite` is `--overwrite true`, others name theirs in their field."""
     fields = dataclasses.fields(config_class)
     switches = {f"--{field.name}": "true" for field in fields if field.type in (bool, "bool")}
     switches |= {f"--{field.name}": field.metadata["bare"] for field in fields if "bare" in field.metadata}

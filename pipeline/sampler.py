@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.sampling.config import SampleConfig
-from pipeline.sampling.engine import Engine, Request, open_engine
+from pipeline.sampling.engine import Engine, open_engine, request_of
 from pipeline.sampling.plan import Plan, make_plan
 from pipeline.training.artifact import FetchedModel
 
@@ -57,9 +57,7 @@ def stream(model: Model, prime: str = "", *, number: int = 0, **settings: Any) -
     settings = {"num_chars": 1000, **settings, "temperature": str(settings.get("temperature", 1.0))}
     config = SampleConfig(model=model.fetched.uri, prime=prime, **settings)
     (known,) = make_plan(config, model.fetched).primes
-    request = Request(
-        number, config.num_chars, config.temperatures[0], config.top_k, config.top_p, known, config.seed, config.lines
-    )
+    request = request_of(config, number, known)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for piece in model.engine.stream([request], config.stop.encode()):
         if text := decoder.decode(piece.text, final=piece.ended):

@@ -29,25 +29,14 @@ class SamplerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         # Unannotated on purpose: with type hints MLflow ignores the params schema.
         from pipeline.sampling.config import SampleConfig
-        from pipeline.sampling.engine import Request
+        from pipeline.sampling.engine import request_of
 
         # Through the job's settings, so that what it refuses is refused here.
         given = dict(params or {})
-        config = SampleConfig(**{"model": "", "num_chars": 200} | given | {"temperature": str(given.get("temperature", 1.0))})
+        wanted: dict[str, Any] = {"num_chars": 200, **given, "temperature": str(given.get("temperature", 1.0))}
+        config = SampleConfig(model="", **wanted)
         primes = [str(prime) for prime in (model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input)]
-        requests = [
-            Request(
-                number,
-                config.num_chars,
-                config.temperatures[0],
-                config.top_k,
-                config.top_p,
-                prime.encode(),
-                config.seed,
-                config.lines,
-            )
-            for number, prime in enumerate(primes)
-        ]
+        requests = [request_of(config, number, prime.encode()) for number, prime in enumerate(primes)]
         return [text.decode("utf-8", "replace") for text in self.engine.sample(requests, config.stop.encode())]
 
 

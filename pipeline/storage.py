@@ -242,7 +242,7 @@ def check_writable(url: str, option: str = "--root") -> None:
 
 
 def check_reachable_by(root: str, nodes: int, option: str = "--root") -> None:
-    """Refuse a local root (or the folder of another option) on a cluster of several nodes: workers elsewhere would not see it."""
+    """Refuse a local root, or another option's folder, on a cluster of several nodes: workers elsewhere would not see it."""
     if nodes > 1 and is_local(root) and os.environ.get("UNREASONABLE_SHARED_ROOT") != "1":
         raise InputError(
             f"{root} is on one machine, the cluster has {nodes} nodes; give {option} a URL that all of them reach, such as "

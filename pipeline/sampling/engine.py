@@ -22,6 +22,7 @@ from pipeline.corpora.vocab import Vocab
 from pipeline.counter_rng import key_of
 from pipeline.errors import DamagedError
 from pipeline.sampling import kernels
+from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.kernels import FIELDS
 from pipeline.sampling.layout import Layout, Precision, padded
 from pipeline.sampling.tiles import COLUMNS, GROUP
@@ -55,6 +56,12 @@ class Request:
         prime = int.from_bytes(hashlib.sha256(self.prime).digest()[:8], "big")
         (temperature,) = struct.unpack("<Q", struct.pack("<d", self.temperature))
         return key_of(self.seed, temperature, prime, self.number)
+
+
+def request_of(config: SampleConfig, number: int, prime: bytes, temperature: float | None = None) -> Request:
+    """The request that a job's settings make of a file's number and prime; at its first temperature, unless told."""
+    heat = config.temperatures[0] if temperature is None else temperature
+    return Request(number, config.num_chars, heat, config.top_k, config.top_p, prime, config.seed, config.lines)
 
 
 @dataclass(frozen=True)

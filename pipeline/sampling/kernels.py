@@ -165,7 +165,7 @@ def _exp(x: float) -> float:
     value = _TAYLOR[0]
     for index in range(1, len(_TAYLOR)):
         value = value * r + _TAYLOR[index]
-    return value * _power_of_two(np.int64(k)) if x > -700.0 else 0.0
+    return value * _power_of_two(np.int64(k)) if x > -700.0 else 0.0  # type: ignore[call-arg]
 
 
 @_jit
@@ -267,11 +267,12 @@ def advance(
     for step in range(steps):
         ended = False
         for lane in range(lanes):
-            own = numbers[lane]
+            own: Any = numbers[lane]
+            token: Any
             number = _uniform(keys[lane], own[POSITION])
             own[POSITION] += 1
             if own[PRIME_AT] < own[PRIME_STOP]:
-                token = np.int64(primes[own[PRIME_AT]])
+                token = primes[own[PRIME_AT]]
                 tokens[step, lane] = token if own[PRIME_AT] >= own[PRIME_START] else NOTHING
                 own[PRIME_AT] += 1
                 own[BEGUN] = 1
@@ -283,7 +284,7 @@ def advance(
                 below = first[token - 1] if token > 0 else 0.0
                 nats[lane] -= np.log((first[token] - below) / first[-1])
             elif own[ITEMS] > 0 and own[LEFT] == 0:
-                token = np.int64(stop[-1])  # an item that is too long
+                token = stop[-1]  # an item that is too long
             else:
                 drawn, cost = _draw(logits[lane, lowest:symbols], temperatures[lane], own[TOP_K], top_ps[lane], number, heap)
                 token = drawn + lowest

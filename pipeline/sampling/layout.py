@@ -63,15 +63,16 @@ class Layout:
         outputs, inputs = weight.shape
         columns = padded(outputs, COLUMNS)
         if self.precision == "fp32":
-            panels = np.pad(weight, ((0, columns - outputs), (0, 0))).reshape(-1, COLUMNS, inputs).transpose(0, 2, 1)
-            return np.ascontiguousarray(panels), np.zeros(0, np.int32), np.zeros(0, np.float32)
+            rows = np.pad(weight, ((0, columns - outputs), (0, 0)))
+            panels = np.ascontiguousarray(rows.reshape(-1, COLUMNS, inputs).transpose(0, 2, 1))
+            return panels, np.zeros(0, np.int32), np.zeros(0, np.float32)
         largest = np.abs(weight).max(axis=1, keepdims=True)
         steps = np.where(largest > 0, largest, 1) / np.float32(STEPS)
         whole = np.rint(weight / steps).astype(np.int8)
         whole = np.pad(whole, ((0, columns - outputs), (0, padded(inputs, GROUP) - inputs)))
-        panels = whole.reshape(columns // COLUMNS, COLUMNS, -1, GROUP).transpose(0, 2, 1, 3)
+        bytewise = np.ascontiguousarray(whole.reshape(columns // COLUMNS, COLUMNS, -1, GROUP).transpose(0, 2, 1, 3))
         start = -128 * whole.sum(axis=1, dtype=np.int32)  # activations are read with 128 added
-        return np.ascontiguousarray(panels), start, _row(steps[:, 0] / np.float32(STEPS), columns)
+        return bytewise, start, _row(steps[:, 0] / np.float32(STEPS), columns)
 
 
 def _row(values: np.ndarray, length: int) -> np.ndarray:

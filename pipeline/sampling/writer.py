@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.errors import DamagedError
-from pipeline.sampling.engine import Piece, Request, saved_facts
+from pipeline.sampling.engine import Piece, request_of, saved_facts
 from pipeline.sampling.plan import Plan, Sample
 
 LANES = 64  # texts at once: more gain nothing, each would only be slower
@@ -76,17 +76,8 @@ class Writer:
 
     def _start(self, lanes: Any, sample: Sample, texts: dict[str, _Text], tell: Tell) -> None:
         """Put a file on a lane: from its beginning, or from where an earlier run saved it."""
-        config, text = self.plan.config, _Text(sample)
-        request = Request(
-            sample.number,
-            config.num_chars,
-            sample.temperature,
-            config.top_k,
-            config.top_p,
-            sample.prime,
-            config.seed,
-            config.lines,
-        )
+        text = _Text(sample)
+        request = request_of(self.plan.config, sample.number, sample.prime, sample.temperature)
         saved = None
         url = self._partial(sample, STATE)
         if storage.exists(url):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from jobs.command import Common, Parser, announce, run_command
+from jobs.command import Common, Parser, announce, run_command, show_table
 from pipeline.corpora.config import CorpusConfig
 from pipeline.progress import bytes_of, duration
-
-log = logging.getLogger("unreasonable")
 
 
 def flags(parser: Parser) -> None:
@@ -78,9 +75,7 @@ def show(_: dict[str, Any], common: Common) -> dict[str, Any]:
         table.append(
             (row["name"], row["version"], marks, bytes_of(row["bytes"]), f"{row['documents']:,}", vocabulary, tokens, age)
         )
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for line in table:
-        log.info("%s", "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    show_table(table)
     return {"root": common.root, "corpora": rows}
 
 

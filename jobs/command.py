@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -81,16 +81,24 @@ def run_command(
     place of the job. `revise` may put other settings in the recipe's place before flags are looked at. Bad input ends
     with one line on stderr and exit status 2; a job that was asked to stop (its result says `stopped`) with status 130.
     """
-    log_to_stderr()
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
-    try:
+
+    def job() -> dict[str, Any]:
         values, common = _parse(description, section, config_class, argv, extra, revise)
         other = next((function for flag, function in (instead or {}).items() if common.flags[flag]), None)
         if other:
-            result = other(values, common)
-        else:
-            names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
-            result = run(config_class(**{name: values[name] for name in names}), common)
+            return other(values, common)
+        names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+        return run(config_class(**{name: values[name] for name in names}), common)
+
+    conclude(job)
+
+
+def conclude(job: Callable[[], dict[str, Any]]) -> None:
+    """Run a job, print its result as one JSON line, and end as jobs do: see `run_command`."""
+    log_to_stderr()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+    try:
+        result = job()
     except (InputError, ConnectionFailedError) as error:
         fail(str(getattr(error, "cause", None) or error))
     except KeyboardInterrupt:
@@ -99,6 +107,13 @@ def run_command(
     print(json.dumps(result, sort_keys=True), flush=True)
     if result.get("stopped"):
         raise SystemExit(INTERRUPTED)
+
+
+def show_table(lines: Sequence[tuple[str, ...]]) -> None:
+    """Log lines of cells in columns."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        log.info("%s", "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _parse(

@@ -265,6 +265,28 @@ class Registry:
                     f"no model {uri} at {self.uri} ({str(error).splitlines()[0]}); registered are: {known}."
                 ) from None
 
+    def named(self, reference: str) -> ModelVersion:
+        """The version behind NAME (its champion, else its newest), NAME@ALIAS, NAME/VERSION, or a models: URI of these."""
+        name = reference.removeprefix("models:").lstrip("/")
+        if "@" in name or "/" in name:
+            return self.resolve(f"models:/{name}")
+        found = self.champion(name) or max(self.versions(f"name = '{name}'"), key=lambda v: int(v.version), default=None)
+        return found or self.resolve(f"models:/{name}@{CHAMPION}")  # says what there is
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """A model's aliases, and the version number of each."""
+        with self._asking():
+            return {alias: str(number) for alias, number in self.client.get_registered_model(name).aliases.items()}
+
+    def start_import(self, name: str, url: str, lineage: dict[str, Any]) -> str:
+        """An MLflow run for a model that was trained elsewhere; returns MLflow's id."""
+        with self._asking():
+            run = self.client.create_run(
+                self._experiment(name), run_name=f"import {name}", tags={"job": "import", "archive": url}
+            )
+            self.client.log_dict(run.info.run_id, lineage, "lineage.json")
+        return str(run.info.run_id)
+
     def fetch_version(self, version: ModelVersion) -> FetchedModel:
         return checkpoint.fetched(version.name, version.version, version.uri, self.fetch(version))
 

@@ -151,10 +151,13 @@ def load_model(files: dict[str, bytes], source: str) -> tuple[CharRNN, Vocab, di
     if model_config.vocab_size != len(vocab):
         raise DamagedError(f"{source}: weights for {model_config.vocab_size} symbols, vocabulary of {len(vocab)}.")
     weights = tensors(files[WEIGHTS], f"{source}/{WEIGHTS}")
-    model = CharRNN(model_config).to(weights["head.weight"].dtype if "head.weight" in weights else torch.float32)
+    if not 1 <= model_config.num_layers <= len(weights):
+        raise DamagedError(f"{source}: {CONFIG} says {model_config.num_layers} layers, {WEIGHTS} has not got them.")
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
+        with torch.device("meta"):  # a shape takes no memory before the weights are seen to have it
+            model = CharRNN(model_config)
+        model.load_state_dict(weights, assign=True)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise DamagedError(f"{source}: {WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from None
     return model.eval(), vocab, config
 

@@ -92,7 +92,7 @@ def test_a_temperature_of_several_gives_what_it_gives_alone(tmp_path: Path, mode
 
 def test_threads_and_environment_change_nothing(tmp_path: Path, model: FetchedModel) -> None:
     """The same job in processes of their own, with other thread counts."""
-    files = {name: data for name, data in model.files.items()}
+    files = dict(model.files)
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     code = f"""
@@ -130,7 +130,7 @@ def test_a_job_run_again_writes_only_what_is_missing(tmp_path: Path, model: Fetc
     assert len(rows(tmp_path)) == 13  # fewer files asked for does not forget the others
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """A job that ends where it stands."""
 
 
@@ -143,10 +143,10 @@ def test_a_stopped_job_goes_on_from_saved_lanes(tmp_path: Path, model: FetchedMo
         save(self, *args)
         saves.append(1)
         if len(saves) == 7:
-            raise Stopped
+            raise StoppedError
 
     monkeypatch.setattr(writer.Writer, "_save", saving)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         here(tmp_path / "part", model, **settings)
     assert not list((tmp_path / "part").glob("*.txt"))
     parts = sorted(path.name for path in (tmp_path / "part" / ".partial" / "sample-00004.txt").iterdir())
@@ -183,8 +183,8 @@ def test_a_damaged_part_or_state_is_refused_by_name(
     tmp_path: Path, model: FetchedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {"num_files": 1, "num_chars": 3000, "save_every_s": 1e-9}
-    monkeypatch.setattr(writer.Writer, "_publish", lambda *_: (_ for _ in ()).throw(Stopped()))
-    with pytest.raises(Stopped):
+    monkeypatch.setattr(writer.Writer, "_publish", lambda *_: (_ for _ in ()).throw(StoppedError()))
+    with pytest.raises(StoppedError):
         here(tmp_path, model, **settings)
     monkeypatch.undo()
     part = tmp_path / ".partial" / "sample-00000.txt" / "part-00001"

@@ -31,8 +31,11 @@ class ConnectionFailedError(Exception):
 
 
 @contextlib.contextmanager
-def ray_session(num_cpus: int | None = None) -> Iterator[Any]:
-    """Connect to Ray for the length of the block; a local Ray (with `num_cpus`, default all) is shut down after it."""
+def ray_session(num_cpus: int | None = None, *, dashboard: bool = True) -> Iterator[Any]:
+    """Connect to Ray for the length of the block; a local Ray (with `num_cpus`, default all) is shut down after it.
+
+    Without `dashboard` a local Ray leaves more of the processor to the work; Ray Train needs it, for its state API.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")  # how long report() waits for the controller
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; says so on every start otherwise
@@ -49,6 +52,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[Any]:
         options |= {
             "address": "local",
             "num_cpus": num_cpus,
+            "include_dashboard": dashboard,
             "object_store_memory": LOCAL_MEMORY_BYTES,
         }
     import ray

@@ -27,7 +27,7 @@ def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
     summary = None if force else up_to_date(config, common.root, frozen)
     if summary is None:
         announce("corpus", config)
-        with ray_session():
+        with ray_session(dashboard=False):
             check_reachable_by(common.root, node_count())
             summary = build_corpus(config, common.root, ray_runner(common.flags["num_workers"]), force=force, frozen=frozen)
     removed = retention.prune(common.root, config.name, common.flags["keep"], lambda name: _models(common.root, name))

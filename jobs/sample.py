@@ -22,7 +22,7 @@ def sample(config: SampleConfig, common: Common) -> dict[str, Any]:
         from cluster.connect import node_count, ray_session
 
         announce("sample", config)
-        with ray_session():
+        with ray_session(dashboard=False):
             storage.check_reachable_by(output, node_count(), option="--output")
             yield
 

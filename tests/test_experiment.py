@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
 from pipeline.errors import DamagedError, InputError
-from pipeline.experiment import _given_model, ensure_trained, run_experiment, score_on
-from pipeline.registry import Registry, corpus_references
+from pipeline.experiment import ensure_trained, run_experiment, score_on
+from pipeline.registry import Registry, corpus_references, fetch_model
+from pipeline.sampler import load_model, sample, stream
 from pipeline.sampling.batch import sample_files
 from pipeline.sampling.config import SampleConfig
 from pipeline.training import checkpoint
@@ -71,13 +73,20 @@ def test_the_registered_model_scores_what_the_run_reported(result: dict[str, Any
 
 
 def test_mlflow_itself_samples_what_our_job_samples(result: dict[str, Any], home: str, tmp_path: Path) -> None:
-    registry = Registry(home)
     model = mlflow.pyfunc.load_model(result["model"])
     params = {"num_chars": 120, "temperature": 0.7, "seed": 3}
     (text,) = model.predict(["def "], params=params)
-    ours = SampleConfig(model=result["model"], num_files=1, prime="def ", **params)  # type: ignore[arg-type]
-    sample_files(ours, registry.fetch_model(result["model"]), str(tmp_path), local=True)
+    settings = params | {"temperature": "0.7", "output": str(tmp_path)}
+    ours = SampleConfig(model=result["model"], num_files=2, prime="def ", **settings)  # type: ignore[arg-type]
+    sample_files(ours, fetch_model(result["model"], home), home, local=True)
     assert (tmp_path / "sample-00000.txt").read_text() == text
+    first, second = model.predict(["def ", "def "], params=params)  # row n is file n
+    assert [first, second] == [(tmp_path / f"sample-0000{n}.txt").read_text() for n in range(2)]
+    ours_in_python = load_model(result["model"], home)
+    assert sample(ours_in_python, "def ", num_chars=120, temperature=0.7, seed=3) == text
+    assert "".join(stream(ours_in_python, "def ", number=1, num_chars=120, temperature=0.7, seed=3)) == second
+    with pytest.raises(InputError, match="temperature is -1"):
+        model.predict(["def "], params={"temperature": -1.0})
 
 
 def test_a_corpus_can_take_a_models_vocabulary(result: dict[str, Any], home: str, tmp_path: Path) -> None:
@@ -94,15 +103,26 @@ def test_a_corpus_can_take_a_models_vocabulary(result: dict[str, Any], home: str
 
 
 def test_a_tampered_model_is_refused_by_name(result: dict[str, Any], home: str) -> None:
-    registry = Registry(home)
     (weights,) = Path(home, "mlartifacts").rglob("weights.safetensors")
     good = weights.read_bytes()
     try:
         weights.write_bytes(good[:-4] + b"\0\0\0\1")
         with pytest.raises(DamagedError, match=r"weights\.safetensors"):
-            registry.fetch_model(result["model"])
+            fetch_model(result["model"], home)
+        weights.write_bytes(pickle.dumps({"weights": [1]}))
+        with pytest.raises(DamagedError, match=r"weights\.safetensors"):
+            fetch_model(result["model"], home)
     finally:
         weights.write_bytes(good)
+    for name in ("vocab.json", "config.json"):
+        (file,) = Path(home, "mlartifacts").rglob(name)
+        kept = file.read_bytes()
+        try:
+            file.write_bytes(kept + b" ")
+            with pytest.raises(DamagedError, match=name):
+                fetch_model(result["model"], home)
+        finally:
+            file.write_bytes(kept)
 
 
 def test_a_run_on_ray_is_the_same_run_again_and_a_stopped_one_resumes_to_it(result: dict[str, Any], home: str) -> None:
@@ -115,6 +135,19 @@ def test_a_run_on_ray_is_the_same_run_again_and_a_stopped_one_resumes_to_it(resu
     for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
         files = [Path(run, checkpoint.name(60), name).read_bytes() for run in (result["run"], f"{home}/runs/again")]
         assert files[0] == files[1], name
+
+
+def test_the_precision_to_sample_in_was_measured(result: dict[str, Any], home: str) -> None:
+    version = Registry(home).resolve(result["model"])
+    config = json.loads(Registry(home).fetch(version)["config.json"])
+    measured = config["sampling"]
+    corpus = open_corpus(home, "texts")
+    assert 0.5 * corpus.tokens_in("val") < measured["tokens"] < corpus.tokens_in("val")
+    assert measured["nats_fp32"] == pytest.approx(result["val_loss"], rel=0.1)  # part of the same text
+    lost = measured["nats_int8"] / measured["nats_fp32"] - 1
+    assert abs(lost) < 0.01
+    assert measured["precision"] == version.tags["precision"] == ("int8" if lost <= 0.002 else "fp32")
+    assert f"{measured['nats_int8']:.5f}" in version.description
 
 
 def test_what_is_trained_is_not_trained_again(result: dict[str, Any], home: str) -> None:
@@ -135,8 +168,14 @@ def test_a_run_starts_from_a_registered_model(result: dict[str, Any], home: str)
     assert again["val_loss"] == pytest.approx(result["val_loss"], rel=1e-4)
     start = json.loads(Path(again["run"], "start.json").read_text())
     assert start["config"]["init_from"] == result["model"]  # the version, not the alias, which may move
-    best = _given_model(result["run_id"], home, Registry(home))
-    assert best.uri == f"{result['run']}/checkpoint-{result['best']['step']:08d}"
+    for reference in (result["run_id"], result["mlflow_run_id"], f"runs:/{result['mlflow_run_id']}/model"):
+        assert fetch_model(reference, home).uri == result["model"]
+    best = f"{result['run']}/checkpoint-{result['best']['step']:08d}"
+    found = fetch_model(best, "s3://a-root-without-a-tracking-server")  # which a checkpoint does not need
+    assert (found.uri, found.files["weights.safetensors"]) == (
+        best,
+        fetch_model(result["model"], home).files["weights.safetensors"],
+    )
 
 
 def test_ray_knows_the_best_checkpoint(result: dict[str, Any]) -> None:
@@ -185,11 +224,14 @@ def test_finished_and_unknown_runs_are_not_resumed(result: dict[str, Any], home:
         ("models:/texts/99", "no model"),
         ("models:/texts", "neither"),
         ("/nowhere", "no complete checkpoint"),
+        ("models:/texts@nobody", "no model"),
+        ("runs:/0123456789abcdef/model", "no model was registered from run"),
+        ("20260101-000000-abcdef", "no model was registered from run"),
     ],
 )
 def test_an_unknown_model_is_one_clear_error(result: dict[str, Any], home: str, uri: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Registry(home).fetch_model(uri)
+        fetch_model(uri, home)
 
 
 @pytest.mark.gpu

@@ -18,6 +18,7 @@ from pipeline import storage
 from pipeline.errors import InputError
 from pipeline.progress import Progress, log_to_stderr
 from pipeline.sampling.config import SampleConfig
+from pipeline.sampling.engine import Engine, open_engine
 from pipeline.sampling.plan import Plan, Sample, make_plan
 from pipeline.sampling.writer import LANES, PARTIAL, Writer
 from pipeline.training.artifact import FetchedModel
@@ -26,7 +27,7 @@ log = logging.getLogger("unreasonable")
 
 SAMPLES, SETTINGS = "samples.jsonl", "settings.json"
 REFILLED = 4  # times the lanes of an actor, where texts end at different lengths
-_LOOK_S = 0.5
+_LOOK_S = 2.0
 
 
 @dataclass
@@ -144,10 +145,14 @@ def _groups(samples: list[Sample], config: SampleConfig) -> list[list[Sample]]:
 
 
 def _here(groups: list[list[Sample]], job: Job, progress: Progress) -> Iterator[list[dict[str, Any]]]:
-    writer = Writer(job.plan, job.output)
+    writer = Writer(job.plan, job.output, _engine(job.plan))
     progress.begin()
     for samples in groups:
         yield writer.write(samples, lambda chars, earlier: progress.add(chars, earlier=earlier))
+
+
+def _engine(plan: Plan) -> Engine:
+    return open_engine(plan.model, plan.precision, use_gpu=plan.config.use_gpu)
 
 
 class RayWriter:
@@ -157,7 +162,9 @@ class RayWriter:
         import ray
 
         log_to_stderr()
-        self.writer, self.tally = Writer(ray.get(shared[0]), output), tally
+        plan: Plan = ray.get(shared[0])
+        engine = ray.get(shared[1]) if shared[1] else None
+        self.writer, self.tally = Writer(plan, output, engine or _engine(plan)), tally
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         samples = [self.writer.plan.samples[at] for at in json.loads(row["samples"])]
@@ -208,11 +215,13 @@ def _on_ray(groups: list[list[Sample]], job: Job, progress: Progress) -> Iterabl
     numbers = {sample.name: at for at, sample in enumerate(job.plan.samples)}
     items = [{"samples": json.dumps([numbers[sample.name] for sample in group])} for group in groups]
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
-    actors = ray.data.ActorPoolStrategy(size=min(config.num_workers, len(groups)))
+    # One task at a time: the first actor to start would take the others' groups otherwise.
+    actors = ray.data.ActorPoolStrategy(size=min(config.num_workers, len(groups)), max_tasks_in_flight_per_actor=1)
     resources = {"num_cpus": 1, "num_gpus": 1 if config.use_gpu else 0}
-    shared = ray.put(job.plan)  # fetched once a node, whatever the number of actors
+    # Fetched once a node: a node's actors read one copy of the weights, in shared memory. A GPU's actor has its own.
+    shared = [ray.put(job.plan), None if config.use_gpu else ray.put(_engine(job.plan))]
     tally = ray.remote(num_cpus=0)(Tally).remote()
-    mapped = dataset.map(RayWriter, fn_constructor_args=([shared], job.output, tally), compute=actors, **resources)
+    mapped = dataset.map(RayWriter, fn_constructor_args=(shared, job.output, tally), compute=actors, **resources)
     ended = threading.Event()
 
     def read() -> None:

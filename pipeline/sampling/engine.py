@@ -12,7 +12,7 @@ import json
 import struct
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
@@ -27,7 +27,9 @@ from pipeline.sampling.kernels import FIELDS
 from pipeline.sampling.layout import Layout, Precision, padded
 from pipeline.sampling.tiles import COLUMNS, GROUP
 from pipeline.training.artifact import FetchedModel
-from pipeline.training.model import CharRNN
+
+if TYPE_CHECKING:
+    from pipeline.training.model import CharRNN
 
 BLOCK = 256  # positions between hand-overs to the caller
 LINE = b"\n"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pipeline.sampling.kernels import GRU, LSTM, RNN
 from pipeline.sampling.tiles import COLUMNS, GROUP
-from pipeline.training.model import GATES, CharRNN
+from pipeline.training.config import GATES
+
+if TYPE_CHECKING:  # actors get a layout ready made, and need no torch
+    from pipeline.training.model import CharRNN
 
 KINDS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 STEPS = 127  # int8 values to either side of zero
@@ -23,7 +26,7 @@ def padded(count: int, multiple: int) -> int:
 
 
 class Layout:
-    """Weights of one model, never changed: any number of lanes and threads may read them.
+    """Weights of one model, read-only: any number of lanes and threads may read them, and processes, from shared memory.
 
     G gates of H units are N outputs, padded to whole panels. The first layer's input product is a table by token.
     """
@@ -48,6 +51,8 @@ class Layout:
         self.recurrent = self._stack([weights[f"{name}weight_hh_l0"] for name in names])
         self.inputs = self._stack([weights[f"{name}weight_ih_l0"] for name in above]) if names[1:] else self.recurrent
         self.head = self._matrix(weights["head.weight"])
+        for array in [self.table, *self.biases, *self.recurrent, *self.inputs, *self.head]:
+            array.setflags(write=False)  # as they come out of shared memory: numba compiles for either kind
 
     @property
     def arrays(self) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.errors import DamagedError
-from pipeline.sampling.engine import Piece, request_of, saved_facts
+from pipeline.sampling.engine import Engine, Piece, request_of, saved_facts
 from pipeline.sampling.plan import Plan, Sample
 
 LANES = 64  # texts at once: more gain nothing, each would only be slower
@@ -44,11 +44,8 @@ class _Text:
 class Writer:
     """Writes samples of one model under one output folder."""
 
-    def __init__(self, plan: Plan, output: str) -> None:
-        from pipeline.sampling.engine import open_engine
-
-        self.plan, self.output = plan, output
-        self.engine = open_engine(plan.model, plan.precision, use_gpu=plan.config.use_gpu)
+    def __init__(self, plan: Plan, output: str, engine: Engine) -> None:
+        self.plan, self.output, self.engine = plan, output, engine
 
     def write(self, samples: list[Sample], tell: Tell) -> list[dict[str, Any]]:
         """Sample files side by side, each published as it is complete; returns their records, in the order of completion."""

@@ -18,6 +18,9 @@ MAY_CHANGE = {
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
 
 
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}  # of each cell: products of one size, in torch.nn's order
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The shape of a recurrent character model; stored with its weights."""

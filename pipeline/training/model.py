@@ -13,11 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pipeline.training.config import ModelConfig
+from pipeline.training.config import GATES, ModelConfig
 from pipeline.training.recurrence import Workspace, gather, lstm
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 # Given the layer below (0 is the first layer's output) and outputs (T, B, H), the scaled dropout mask.
 Masks = Callable[[int, torch.Tensor], torch.Tensor]

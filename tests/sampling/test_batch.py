@@ -15,7 +15,7 @@ import pytest
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import DamagedError, InputError
 from pipeline.sampling import writer
-from pipeline.sampling.batch import _groups, prepare, sample_files
+from pipeline.sampling.batch import _engine, _groups, prepare, sample_files
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.plan import make_plan
 from pipeline.training import checkpoint
@@ -154,7 +154,9 @@ def test_a_stopped_job_goes_on_from_saved_lanes(tmp_path: Path, model: FetchedMo
     monkeypatch.undo()
     told: list[tuple[int, bool]] = []
     job = prepare(config(tmp_path / "part", **settings), model, "")
-    writer.Writer(job.plan, job.output).write(job.missing, lambda chars, earlier: told.append((chars, earlier)))
+    writer.Writer(job.plan, job.output, _engine(job.plan)).write(
+        job.missing, lambda chars, earlier: told.append((chars, earlier))
+    )
     assert sum(chars for chars, earlier in told if earlier) == 5 * 7 * 256  # what was there is not sampled again
     assert sum(chars for chars, _ in told) == 5 * 6000
     here(tmp_path / "part", model, **settings)

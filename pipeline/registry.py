@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import subprocess
 import tempfile
 import time
 import warnings
@@ -164,6 +165,7 @@ class Registry:
             **{key: repr(config["sampling"][key]) for key in ("nats_fp32", "nats_int8") if key in config["sampling"]},
             "train_settings": settings_digest(config["train"]),
             RUN_TAG: run_id,
+            **({"git_commit": commit} if (commit := _git_commit()) else {}),
             **(more or {}),
         }
         self._ensure_model(name)
@@ -310,8 +312,27 @@ class Registry:
     def _version(self, found: Any) -> ModelVersion:
         return ModelVersion(
             found.name, str(found.version), dict(found.tags), found.creation_timestamp / 1000, found.run_id or "",
-            found.model_id or "", found.description or "",
+            found.model_id or _logged_model(found.source or ""), found.description or "",
         )  # fmt: skip
+
+
+def _git_commit() -> str:
+    """The commit of the code that is running: $UNREASONABLE_GIT_COMMIT, else what git says; "" where nobody knows."""
+    if given := os.environ.get("UNREASONABLE_GIT_COMMIT"):
+        return given
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(_PACKAGE), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _logged_model(source: str) -> str:
+    """The logged model that a version's source names, models:/m-...: stores do not say it otherwise."""
+    name = source.removeprefix("models:/")
+    return name if name != source and name.startswith("m-") else ""
 
 
 def fetch_model(reference: str, root: str) -> FetchedModel:

@@ -11,8 +11,17 @@ import pytest
 
 HOUSE = Path(__file__).parent.parent
 ADAPTERS = {"pipeline.corpora.build", "pipeline.training.trainer", "pipeline.sampling.batch"}
-MLFLOW = {"pipeline.registry", "pipeline.sampler_model", "pipeline.experiment"}
-LIGHT = ["pipeline.corpora.config", "pipeline.training.config", "pipeline.sampling.config", "pipeline.recipes", "jobs.command"]
+MLFLOW = {
+    "pipeline.registry", "pipeline.sampler_model", "pipeline.experiment", "pipeline.sampling_run", "pipeline.catalogue",
+}  # fmt: skip
+LIGHT = [
+    "pipeline.corpora.config",
+    "pipeline.training.config",
+    "pipeline.sampling.config",
+    "pipeline.recipes",
+    "jobs.command",
+    "jobs.models",
+]
 
 
 def modules(folder: str) -> list[str]:

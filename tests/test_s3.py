@@ -63,6 +63,40 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{BUCKET}/root"
 
 
+def test_long_samples_are_saved_in_the_bucket_and_go_on_from_there(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: Path
+) -> None:
+    from pipeline.registry import fetch_model
+    from pipeline.sampling import writer
+    from pipeline.sampling.batch import sample_files
+    from pipeline.sampling.config import SampleConfig
+    from tests.registering import registered
+
+    class StoppedError(Exception): ...
+
+    root = str(tmp_path)
+    build_corpus(CorpusConfig(name="texts", source=str(texts), val=0.2, test=0.0), root)
+    model = fetch_model(registered(root, 16).uri, root)
+
+    def job(output: str, save_every_s: float) -> None:
+        config = SampleConfig(model="m", num_files=3, num_chars=3000, save_every_s=save_every_s, output=output)
+        sample_files(config, model, root, local=True)
+
+    job(str(tmp_path / "whole"), 60.0)
+    publish = writer.Writer._publish
+    monkeypatch.setattr(writer.Writer, "_publish", lambda *_: (_ for _ in ()).throw(StoppedError()))
+    with pytest.raises(StoppedError):
+        job(f"{bucket}/samples", 1e-9)
+    assert storage.names(f"{bucket}/samples") == [".partial", "settings.json"]
+    assert len(storage.names(f"{bucket}/samples/.partial/sample-00002.txt")) > 5
+    monkeypatch.setattr(writer.Writer, "_publish", publish)
+    job(f"{bucket}/samples", 60.0)
+    names = storage.names(f"{bucket}/samples")
+    assert names == sorted(path.name for path in (tmp_path / "whole").iterdir())
+    for name in names:
+        assert storage.read_bytes(f"{bucket}/samples/{name}") == (tmp_path / "whole" / name).read_bytes(), name
+
+
 def test_a_failed_upload_leaves_nothing(bucket: str) -> None:
     def fail(size: int) -> None:
         with storage.writing(f"{bucket}/half") as file:

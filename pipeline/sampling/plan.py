@@ -104,7 +104,7 @@ def make_plan(config: SampleConfig, model: FetchedModel) -> Plan:
     """Read the job's primes and check them, and the stop text, against the model's vocabulary; InputError names what fails."""
     try:
         vocab = Vocab.from_json(json.loads(model.files[VOCAB]))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedError(f"{model.uri}: {VOCAB} is not JSON ({error}); fetch the model again.") from None
     primes = [_readable(text, what, vocab, skip=config.unknown == "skip") for what, text in _primes(config)]
     if config.stop:

@@ -131,7 +131,7 @@ def fetched(model: str, version: str, uri: str, files: dict[str, bytes]) -> Fetc
     digests = {file: storage.sha256_bytes(data) for file, data in files.items()}
     try:
         return FetchedModel(model, version, uri, files, digests, json.loads(files[CONFIG]))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedError(f"{uri}: {CONFIG} is not JSON ({error}); fetch the model again.") from None
 
 
@@ -140,7 +140,7 @@ def load_model(files: dict[str, bytes], source: str) -> tuple[CharRNN, Vocab, di
     try:
         config = json.loads(files[CONFIG])
         vocab = Vocab.from_json(json.loads(files[VOCAB]))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedError(f"{source}: {CONFIG} or {VOCAB} is not JSON ({error}); fetch the model again.") from None
     if not isinstance(config, dict) or config.get("format") != MODEL_FORMAT:
         raise InputError(f"{source} is not a format {MODEL_FORMAT} model; use the program's version that wrote it.")

@@ -94,7 +94,7 @@ def run_command(
 
 
 def conclude(job: Callable[[], dict[str, Any]]) -> None:
-    """Run a job, print its result as one JSON line, and end as jobs do: see `run_command`."""
+    """Run a job, print its result as one JSON line, and end as jobs do: see `run_command`. A result may name `exit_status`."""
     log_to_stderr()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
     try:
@@ -105,8 +105,9 @@ def conclude(job: Callable[[], dict[str, Any]]) -> None:
         print("interrupted", file=sys.stderr, flush=True)
         raise SystemExit(INTERRUPTED) from None
     print(json.dumps(result, sort_keys=True), flush=True)
-    if result.get("stopped"):
-        raise SystemExit(INTERRUPTED)
+    status = INTERRUPTED if result.get("stopped") else int(result.get("exit_status", 0))
+    if status:
+        raise SystemExit(status)
 
 
 def show_table(lines: Sequence[tuple[str, ...]]) -> None:

@@ -35,6 +35,7 @@ from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
 CHAMPION = "champion"
 RUN_TAG = "unreasonable.run_id"
 PUBLISHED_TAG = "unreasonable.published_step"
+SCHEDULES = "schedules"  # the experiment of scheduled jobs
 OUTPUT_TAG = "unreasonable.output"
 DIGEST_TAG = "sha256."
 _BATCH = 1000  # metrics in one call: the server's limit
@@ -190,6 +191,14 @@ class Registry:
         if version.model_id:
             self.client.log_inputs(mlflow_id, models=[LoggedModelInput(version.model_id)])
         return mlflow_id
+
+    def log_attempt(self, job_id: str, attempt: dict[str, Any], about: dict[str, Any]) -> None:
+        """A run for one attempt of a scheduled job: FINISHED or FAILED, with what it said."""
+        tags = {"job": "schedule", **{key: str(attempt[key]) for key in ("schedule", "corpus", "instant", "stage", "tried")}}
+        tags |= {"error": about["error"], **{key: str(value) for key, value in about["result"].items()}}
+        mlflow_id = self.client.create_run(self._experiment(SCHEDULES), run_name=job_id, tags=tags).info.run_id
+        self.client.log_metric(mlflow_id, "seconds", about["seconds"])
+        self.client.set_terminated(mlflow_id, "FAILED" if about["exit_status"] else "FINISHED")
 
     def log_samples(self, mlflow_id: str, figures: dict[str, float | None], files: dict[str, bytes]) -> None:
         """Figures and small files of a sampling job."""

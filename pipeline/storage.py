@@ -215,6 +215,38 @@ def write_bytes(url: str, data: bytes) -> None:
         file.write(data)
 
 
+def create(url: str, data: bytes) -> bool:
+    """Publish a new file whole, unless there is one; whether it is ours. Of several that try, one succeeds.
+
+    Atomic on local files and on object stores with conditional writes (fsspec's mode "create": S3, GCS); elsewhere as good
+    as fsspec's own check. `data` should tell its writer: a store that answers late may refuse what it has just taken.
+    """
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    try:
+        if isinstance(fs, LocalFileSystem):
+            _create_local(path, data)
+        else:
+            fs.pipe_file(path, data, mode="create")
+    except OSError:
+        fs.invalidate_cache()
+        if not fs.exists(path):
+            raise
+        return bool(fs.cat_file(path) == data)
+    return True
+
+
+def _create_local(path: str, data: bytes) -> None:
+    """A link appears with its content and only where nothing is."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f"{TEMPORARY}{name}-{uuid.uuid4().hex[:8]}")
+    write_bytes(temporary, data)
+    try:
+        os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
+
+
 def write_json(url: str, value: Any, indent: int | None = 2) -> None:
     write_bytes(url, (json.dumps(value, indent=indent, ensure_ascii=False, sort_keys=True) + "\n").encode())
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ FORWARDED = (
     "AWS_DEFAULT_REGION",
 )
 
+LOOK_S = 10.0  # for a head that is far away
 LOCAL_MEMORY_BYTES = 512 << 20  # object store of a local Ray: results are small, text goes through files
 
 
@@ -41,6 +43,12 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = True) -> Itera
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; says so on every start otherwise
     address = os.environ.get("RAY_ADDRESS")
     forwarded = {name: os.environ[name] for name in FORWARDED if name in os.environ and name not in _job_env_vars()}
+    if address and address.startswith(("http://", "https://")):
+        raise ConnectionFailedError(
+            f"RAY_ADDRESS is {address}, a dashboard: submit the job there (ray job submit --working-dir . -- python jobs/...), "
+            "or give the head's own address, such as host:6379."
+        )
+    _check_there(address)
     options: dict[str, Any] = {"logging_level": logging.WARNING, "runtime_env": {"env_vars": forwarded}}
     if address:
         options["address"] = address
@@ -60,16 +68,43 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = True) -> Itera
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        where = f"the Ray cluster at {address}" if address else "a local Ray"
-        raise ConnectionFailedError(
-            f"cannot connect to {where}: {' '.join(str(error).split())[:300]} Check RAY_ADDRESS and the token."
-        ) from None
+        if address:
+            raise ConnectionFailedError(refusal(address, error)) from None
+        raise ConnectionFailedError(f"cannot start a local Ray: {' '.join(str(error).split())[:300]}") from None
     _quiet_data()
     _tighten_token()
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_there(address: str | None) -> None:
+    """Ray asks for minutes for a head that is not there: look first whether anything listens."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=LOOK_S).close()
+    except OSError as error:
+        raise ConnectionFailedError(refusal(str(address), ConnectionError(str(error)))) from None
+
+
+def refusal(address: str, error: Exception) -> str:
+    """Why a cluster did not take us in, and what to do: one line for each of the usual reasons."""
+    text = " ".join(str(error).split())
+    lower = text.lower()
+    if "401" in text or "unauthenticated" in lower or "authentication is enabled but no" in lower or "token" in lower:
+        wrong = "403" in text or "invalid" in lower or "incorrect" in lower
+        state = "refuses the token" if wrong else "asks for a token"
+        return f"Ray at {address} {state}: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the cluster's token file."
+    if "403" in text or "forbidden" in lower:
+        return f"Ray at {address} refuses the token: set RAY_AUTH_TOKEN_PATH to the cluster's token file."
+    if "version" in lower and ("mismatch" in lower or "incompatible" in lower or "not compatible" in lower):
+        return f"Ray at {address} has another version: {text[:200]} Install the cluster's; requirements.lock pins ours."
+    if isinstance(error, ConnectionError | TimeoutError) or "connect" in lower:
+        return f"no Ray at {address}: check that the cluster is up and RAY_ADDRESS is right ({text[:120]})."
+    return f"Ray at {address}: {text[:300]}"
 
 
 def _job_env_vars() -> dict[str, str]:
@@ -93,6 +128,7 @@ def _quiet_data() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # our own progress says more, and says it on stderr
     context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # a task of ours may take hours, and says so itself
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # warns that the bars are off
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cluster.connect import FORWARDED, ConnectionFailedError
+from cluster.connect import FORWARDED, ConnectionFailedError, refusal
 
 RUNNING, ENDED = "running", "ended"
 _HOUSE = Path(__file__).parent.parent
@@ -62,20 +62,3 @@ class RayJobs:
 
     def _failed(self, error: Exception) -> ConnectionFailedError:
         return ConnectionFailedError(refusal(self.address, error))
-
-
-def refusal(address: str, error: Exception) -> str:
-    """Why a cluster did not take us in, and what to do: one line for each of the usual reasons."""
-    text = " ".join(str(error).split())
-    lower = text.lower()
-    if "401" in text or "unauthenticated" in lower or "authentication is enabled but no" in lower or "token" in lower:
-        wrong = "403" in text or "invalid" in lower or "incorrect" in lower
-        state = "refuses the token" if wrong else "asks for a token"
-        return f"Ray at {address} {state}: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the cluster's token file."
-    if "403" in text or "forbidden" in lower:
-        return f"Ray at {address} refuses the token: set RAY_AUTH_TOKEN_PATH to the cluster's token file."
-    if "version" in lower and ("mismatch" in lower or "incompatible" in lower or "not compatible" in lower):
-        return f"Ray at {address} has another version: {text[:200]} Install the cluster's; requirements.lock pins ours."
-    if isinstance(error, ConnectionError | TimeoutError) or "connect" in lower:
-        return f"no Ray at {address}: check that the cluster is up and RAY_ADDRESS is right ({text[:120]})."
-    return f"Ray at {address}: {text[:300]}"

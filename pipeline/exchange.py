@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from pipeline.training.artifact import ARTIFACT, CARD, CONFIG, WEIGHTS
 FORMAT = 1
 LICENCE, MODEL, LINEAGE, DIGESTS = "LICENCE.txt", "model.json", "lineage.json", "digests.json"
 MEMBERS = (*ARTIFACT, CARD, LICENCE, MODEL, LINEAGE, DIGESTS)
+MAX_FIGURE = 1e6  # of a loss in nats or bits
 MAX_WEIGHTS_BYTES, MAX_OTHER_BYTES = 8 << 30, 64 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same model gives the same archive
 
@@ -59,16 +59,16 @@ def write_archive(url: str, carried: Carried, licence: str) -> str:
             info.compress_type = zipfile.ZIP_STORED if name == WEIGHTS else zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
             archive.writestr(info, members[name])
-    storage.write_bytes(url, packed.getvalue())
+    try:
+        storage.write_bytes(url, packed.getvalue())
+    except Exception as error:  # every store has exceptions of its own
+        raise InputError(f"cannot write {url}: {type(error).__name__}: {error}. Choose another URL.") from None
     return storage.sha256_bytes(packed.getbuffer())
 
 
 def read_archive(url: str, sha256: str = "") -> Carried:
     """Read and check an archive; with `sha256` it must be that very one. InputError says what is wrong with it."""
-    try:
-        data = storage.read_range(url, 0, MAX_WEIGHTS_BYTES + MAX_OTHER_BYTES)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {url}: {str(error).splitlines()[0]}") from None
+    data = storage.read_given(url, MAX_WEIGHTS_BYTES + MAX_OTHER_BYTES, "archive")
     found = storage.sha256_bytes(data)
     if sha256 and found != sha256.lower():
         raise DamagedError(f"{url} has SHA-256 {found}, not {sha256}; get it again from whoever exported it.")
@@ -81,7 +81,12 @@ def read_archive(url: str, sha256: str = "") -> Carried:
     if about.get("format") != FORMAT:
         raise InputError(f"{url} is not a format {FORMAT} model archive; use the program's version that wrote it.")
     files = {name: members[name] for name in (*ARTIFACT, CARD)}
-    _, _, config = checkpoint.load_model(files, url)  # weights, vocabulary and shape fit
+    config = checkpoint.fetched("", "", url, files).config
+    checkpoint.load_model(files, url)  # weights, vocabulary and shape fit
+    try:
+        files[CARD].decode()
+    except UnicodeDecodeError:
+        raise DamagedError(f"{url}: {CARD} is not text; get the archive again.") from None
     _check_config(url, config)
     tags = about.get("tags")
     if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
@@ -102,12 +107,16 @@ def _members(url: str, data: bytes) -> dict[str, bytes]:
             members = {}
             for name in MEMBERS:
                 most = MAX_WEIGHTS_BYTES if name == WEIGHTS else MAX_OTHER_BYTES
+                if name == WEIGHTS and archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+                    raise InputError(f"{url}: {name} is compressed, which no archive of ours has; get it from who exported it.")
                 with archive.open(name) as member:
-                    members[name] = member.read(most + 1)
+                    members[name] = member.read(min(most, archive.getinfo(name).file_size) + 1)
                 if len(members[name]) > most:
                     raise InputError(f"{url}: {name} has more than {most:,} bytes; it is not a model of ours.")
             return members
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # zipfile has a dozen for bytes that are no archive
         raise DamagedError(f"{url} is not a whole zip archive ({error}); get it again.") from None
 
 
@@ -124,15 +133,13 @@ def _parsed(url: str, name: str, members: dict[str, bytes]) -> dict[str, Any]:
 def _check_config(url: str, config: dict[str, Any]) -> None:
     """What registering and sampling read of a config beyond the model's shape."""
     try:
-        numbers = [float(config["metrics"][key]) for key in ("val_loss", "val_bits_per_byte")]
+        numbers = [config["metrics"][key] for key in ("val_loss", "val_bits_per_byte")]
         texts = [config["corpus"][key] for key in ("name", "version", "fingerprint")]
         texts += [config["lineage"]["documents_sha256"], config["sampling"]["precision"]]
-        vocab_size = config["model"]["vocab_size"]
-        starts = all(0 <= token < vocab_size and count >= 0 for token, count in config["first_tokens"])
-        fine = (
-            len(numbers) == 2 and starts and all(isinstance(text, str) for text in texts) and isinstance(config["train"], dict)
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        figures = all(type(number) in (int, float) and abs(number) < MAX_FIGURE for number in numbers)
+        starts = isinstance(config["first_tokens"], list)
+        fine = figures and starts and all(isinstance(text, str) for text in texts) and isinstance(config["train"], dict)
+    except (KeyError, TypeError) as error:
         raise DamagedError(f"{url}: {CONFIG} lacks {error}; get the archive again.") from None
     if not fine:
         raise DamagedError(f"{url}: {CONFIG} is not a registered model's; get the archive again.")

@@ -159,8 +159,7 @@ class Registry:
         tags |= {
             "corpus": f"{config['corpus']['name']}@{config['corpus']['version']}",
             "corpus_fingerprint": config["corpus"]["fingerprint"],
-            "val_loss": repr(config["metrics"]["val_loss"]),
-            "val_bits_per_byte": repr(config["metrics"]["val_bits_per_byte"]),
+            **{key: repr(float(config["metrics"][key])) for key in ("val_loss", "val_bits_per_byte")},
             "documents_sha256": config["lineage"]["documents_sha256"],
             "precision": config["sampling"]["precision"],
             **{key: repr(config["sampling"][key]) for key in ("nats_fp32", "nats_int8") if key in config["sampling"]},
@@ -175,15 +174,22 @@ class Registry:
         )
         return self._version(version)
 
-    def start_sampling(self, version: ModelVersion, output: str, params: dict[str, str]) -> str:
-        """The MLflow run of a sampling job, linked to its model version; one for each output folder. Returns MLflow's id."""
-        experiment = self._experiment(version.name)
-        wanted = f"tags.`{OUTPUT_TAG}` = '{output}' and tags.model = '{version.uri}'"
-        found = self.client.search_runs([experiment], wanted, max_results=1) if "'" not in output else []
-        if found:
-            self.client.update_run(found[0].info.run_id, status="RUNNING")
-            return str(found[0].info.run_id)
-        tags = {OUTPUT_TAG: output, "model": version.uri, "job": "sample"}
+    def sampling_run(self, version: ModelVersion, output: str, settings: str) -> tuple[str, bool]:
+        """The MLflow run of a sampling job by its output and its settings' digest: MLflow's id, and whether it has finished.
+
+        The id is "" where there is none yet.
+        """
+        wanted = f"tags.`{OUTPUT_TAG}` = '{output}' and tags.settings = '{settings}' and tags.model = '{version.uri}'"
+        found = [] if "'" in output else self.client.search_runs([self._experiment(version.name)], wanted, max_results=1)
+        return (str(found[0].info.run_id), found[0].info.status == "FINISHED") if found else ("", False)
+
+    def start_sampling(self, version: ModelVersion, output: str, settings: str, params: dict[str, str]) -> str:
+        """The MLflow run of a sampling job, linked to its model version; the same again for the same output and settings."""
+        experiment, (known, _) = self._experiment(version.name), self.sampling_run(version, output, settings)
+        if known:
+            self.client.update_run(known, status="RUNNING")
+            return known
+        tags = {OUTPUT_TAG: output, "settings": settings, "model": version.uri, "job": "sample"}
         mlflow_id = str(
             self.client.create_run(experiment, run_name=f"sample {version.name}/{version.version}", tags=tags).info.run_id
         )

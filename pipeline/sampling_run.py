@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -22,17 +23,20 @@ SMALL_BYTES, MOST_ARTIFACTS = 1 << 20, 20  # of samples kept beside the run in M
 def run_sampling(config: SampleConfig, root: str, engine: Callable[[str], AbstractContextManager[Any]]) -> dict[str, Any]:
     """Write what the job's output lacks. `engine(output)` connects to Ray, and is entered only if there is something to do."""
     job = prepare(config, fetch_model(config.model, root), root)
-    if not job.missing:
-        return run(job, local=True)
-    registry, tracked = None, ""
+    registry, tracked, anything = None, "", bool(job.missing)
     if job.plan.model.uri.startswith("models:"):  # a checkpoint's samples need no tracking server
         registry = Registry(root)
         with told("the sampling run"):
-            tracked = registry.start_sampling(registry.resolve(job.plan.model.uri), job.output, _params(job))
+            version = registry.resolve(job.plan.model.uri)
+            known, finished = registry.sampling_run(version, job.output, job.plan.digest)
+            if not anything and (finished or not known):
+                registry = None  # a job before this one has told all
+            else:
+                tracked = registry.start_sampling(version, job.output, job.plan.digest, _params(job))
     status = "FAILED"
     try:
-        with engine(job.output):
-            result = run(job)
+        with engine(job.output) if anything else contextlib.nullcontext():
+            result = run(job, local=not anything)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"

@@ -83,6 +83,17 @@ def names(url: str) -> list[str]:
     return sorted({PurePosixPath(p).name for p in found if p.rstrip("/") != own})
 
 
+def sizes(url: str) -> dict[str, int]:
+    """Sizes in bytes of the files directly under a folder, by name; empty when there is no such folder."""
+    fs, path = filesystem(url)
+    fs.invalidate_cache()
+    try:
+        found = fs.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {PurePosixPath(each["name"]).name: int(each["size"] or 0) for each in found if each["type"] == "file"}
+
+
 def modified(url: str) -> float | None:
     """When a file was last written, in seconds since 1970; None where the store does not say."""
     fs, path = filesystem(url)
@@ -138,6 +149,23 @@ def _ranges(batch: list[tuple[str, int, int]]) -> Iterator[bytes]:
     finally:
         for handle in handles.values():
             os.close(handle)
+
+
+def read_given(url: str, most: int, what: str) -> bytes:
+    """A file that a person named, whole. InputError when it cannot be read, or has more than `most` bytes."""
+    pieces, size = [], 0
+    try:
+        with open_read(url) as file:
+            while (piece := file.read(_READ_BYTES)) and size <= most:
+                pieces.append(piece)
+                size += len(piece)
+    except InputError:
+        raise
+    except Exception as error:  # every store has exceptions of its own
+        raise InputError(f"cannot read {what} {url}: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from None
+    if size > most:
+        raise InputError(f"{what} {url} has more than {most:,} bytes; give a smaller one.")
+    return b"".join(pieces)
 
 
 def read_json(url: str) -> Any:

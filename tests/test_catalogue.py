@@ -164,7 +164,13 @@ def with_config(**changes: Any) -> Callable[[dict[str, bytes]], None]:
         (put("model.json", b'{"format": 99}'), "format 1 model archive"),
         (put("lineage.json", b"nothing"), "lineage.json is not JSON"),
         (with_config(model={"vocab_size": 92, "num_layers": 10**9, "hidden_size": 16}), "layers"),
-        (with_config(first_tokens=[[10**12, 1]]), "not a registered model's"),
+        (with_config(first_tokens=[[10**12, 1]]), "first_tokens"),
+        (with_config(first_tokens=[[1, float("inf")]]), "first_tokens"),
+        (with_config(first_tokens=[[0.5, 1]]), "first_tokens"),
+        (with_config(metrics={"val_loss": "1.5", "val_bits_per_byte": True}), "not a registered model's"),
+        (with_config(corpus=[]), "does not say what the model learned"),
+        (put("config.json", b'{"step": ' + b"1" * 5000 + b"}"), "config.json is not JSON"),
+        (put("MODEL_CARD.md", b"\xff"), "MODEL_CARD.md is not text"),
         (with_config(metrics={}), "lacks 'val_loss'"),
         (lambda members: members.pop("vocab.json"), "'vocab.json' missing"),
     ],
@@ -196,6 +202,18 @@ def test_half_an_archive_and_a_bomb_are_refused(home: str, tmp_path: Path, monke
     (tmp_path / "half.zip").write_bytes(good.read_bytes()[:-200])
     with pytest.raises(InputError, match="not a whole zip archive"):
         exchange.read_archive(str(tmp_path / "half.zip"))
+    whole = good.read_bytes()
+    for at in range(len(whole) - 700, len(whole), 3):  # the directory, byte by byte
+        (tmp_path / "flipped.zip").write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+        try:
+            exchange.read_archive(str(tmp_path / "flipped.zip"))
+        except InputError:
+            continue
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in exchange.MEMBERS:
+            bomb.writestr(name, b"\0" * 1_000_000)
+    with pytest.raises(InputError, match="is compressed"):
+        exchange.read_archive(str(tmp_path / "bomb.zip"))
     monkeypatch.setattr(exchange, "MAX_OTHER_BYTES", 1000)
     with pytest.raises(InputError, match="more than 1,000 bytes"):
         exchange.read_archive(str(good))
@@ -208,7 +226,7 @@ def test_half_an_archive_and_a_bomb_are_refused(home: str, tmp_path: Path, monke
         (["promote", "texts/99"], "no model"),
         (["compare", "texts/1", "texts@nobody"], "no model"),
         (["list", "nobody"], "no model 'nobody'"),
-        (["import", "/nowhere.zip"], "cannot read /nowhere.zip"),
+        (["import", "/nowhere.zip"], "cannot read archive /nowhere.zip"),
         (["export", "texts/1"], "archive"),
         (["explode"], "explode"),
         ([], "action"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import storage
-from pipeline.errors import InputError
+from pipeline.errors import DamagedError, InputError
 from pipeline.progress import Progress, log_to_stderr
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.engine import Engine, open_engine
@@ -51,7 +51,11 @@ def prepare(config: SampleConfig, model: FetchedModel, root: str) -> Job:
     plan = make_plan(config, model)
     output = storage.absolute(config.output or _default_output(root, plan))
     _claim(output, plan.settings, overwrite=config.overwrite)
-    return Job(plan, output, _records(output))
+    job = Job(plan, output, _records(output))
+    if job.missing:
+        storage.check_writable(output, option="--output")
+        storage.write_json(storage.join(output, SETTINGS), plan.settings)
+    return job
 
 
 def run(job: Job, *, local: bool = False) -> dict[str, Any]:
@@ -73,8 +77,7 @@ def run(job: Job, *, local: bool = False) -> dict[str, Any]:
             progress.add(0, f"{total - len(job.missing)} of {total} files")
         progress.finish(f"{total} files")
     lines = [json.dumps(record, sort_keys=True) for record in _in_order(job)]
-    storage.write_bytes(storage.join(job.output, SAMPLES), "".join(f"{line}\n" for line in lines).encode())
-    storage.remove_tree(storage.join(job.output, PARTIAL))
+    _finish(job, "".join(f"{line}\n" for line in lines).encode())
     records = [job.records[sample.name] for sample in plan.samples]
     return {
         "output": job.output,
@@ -90,6 +93,19 @@ def run(job: Job, *, local: bool = False) -> dict[str, Any]:
     }
 
 
+def _finish(job: Job, text: bytes) -> None:
+    """Publish samples.jsonl, then remove what it has made superfluous; other files' beginnings stay."""
+    url = storage.join(job.output, SAMPLES)
+    if not storage.exists(url) or storage.read_bytes(url) != text:
+        storage.write_bytes(url, text)
+    partial = storage.join(job.output, PARTIAL)
+    for name in storage.names(partial):
+        if name.removesuffix(".json") in job.records:
+            storage.remove_tree(storage.join(partial, name))
+    if storage.is_local(partial) and not storage.names(partial):
+        storage.remove_tree(partial)
+
+
 def sample_files(config: SampleConfig, model: FetchedModel, root: str, *, local: bool = False) -> dict[str, Any]:
     """`prepare` and `run`."""
     return run(prepare(config, model, root), local=local)
@@ -101,32 +117,40 @@ def _default_output(root: str, plan: Plan) -> str:
 
 
 def _claim(output: str, settings: dict[str, Any], *, overwrite: bool) -> None:
-    """Take an output folder for these settings; one that holds other settings' files is refused, or emptied."""
-    url = storage.join(output, SETTINGS)
-    if storage.exists(url):
-        if storage.read_json(url) == settings:
-            return
+    """Take an output folder for these settings; one that holds anything else by our names is refused, or emptied."""
+    try:
+        there = storage.names(output)
+        known = storage.read_json(storage.join(output, SETTINGS)) if SETTINGS in there else None
+    except InputError:
         if not overwrite:
-            raise InputError(f"{output} holds samples of other settings; choose another --output, or give --overwrite.")
-        # settings.json goes last: a killed clearing is still refused without --overwrite.
-        ours = [name for name in storage.names(output) if name.startswith("sample-") or name in (SAMPLES, PARTIAL)]
-        for name in [*ours, SETTINGS]:
-            storage.remove_tree(storage.join(output, name))
-    storage.check_writable(output, option="--output")
-    storage.write_json(url, settings)
+            raise
+        known = None  # whatever it was
+    except Exception as error:  # every store has exceptions of its own
+        raise InputError(f"cannot look into {output}: {type(error).__name__}: {error}. Choose another --output.") from None
+    there = [name for name in there if name.startswith("sample-") or name in (SAMPLES, PARTIAL, SETTINGS)]
+    if known == settings or not there:
+        return
+    if not overwrite:
+        raise InputError(f"{output} holds samples of other settings; choose another --output, or give --overwrite.")
+    # settings.json goes last: a killed clearing is still refused without --overwrite.
+    for name in sorted(there, key=lambda name: name == SETTINGS):
+        storage.remove_tree(storage.join(output, name))
 
 
 def _records(output: str) -> dict[str, dict[str, Any]]:
-    """Records of the files that are there: from samples.jsonl, and those that a killed job left."""
-    there, found = set(storage.names(output)), {}
-    if SAMPLES in there:
-        for line in storage.read_bytes(storage.join(output, SAMPLES)).splitlines():
-            record = json.loads(line)
-            found[record["file"]] = record
-    left = [name for name in storage.names(storage.join(output, PARTIAL)) if name.endswith(".txt.json")]
-    for name in left:
-        found[name.removesuffix(".json")] = storage.read_json(storage.join(output, PARTIAL, name))
-    return {name: record for name, record in found.items() if name in there}
+    """Records of the files that are there and have their size: from samples.jsonl, and those that a killed job left."""
+    sizes, found = storage.sizes(output), []
+    try:
+        if SAMPLES in sizes:
+            found += [json.loads(line) for line in storage.read_bytes(storage.join(output, SAMPLES)).splitlines()]
+        left = [name for name in storage.names(storage.join(output, PARTIAL)) if name.endswith(".txt.json")]
+        found += [storage.read_json(storage.join(output, PARTIAL, name)) for name in left]
+        records = {str(record["file"]): record for record in found}
+        return {name: record for name, record in records.items() if sizes.get(name) == record["bytes"]}
+    except (ValueError, TypeError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise DamagedError(f"{output}/{SAMPLES} is not what a job writes ({error}); remove it, or give --overwrite.") from None
 
 
 def _in_order(job: Job) -> list[dict[str, Any]]:
@@ -169,9 +193,12 @@ class RayWriter:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         samples = [self.writer.plan.samples[at] for at in json.loads(row["samples"])]
         teller = _Teller(self.tally)
-        records = self.writer.write(samples, teller)
+        try:
+            records = self.writer.write(samples, teller)
+        except (InputError, OSError) as error:  # raised, Ray would wrap it; a person wants the line
+            return {"records": "[]", "error": str(error)}
         teller.send()
-        return {"records": json.dumps(records)}
+        return {"records": json.dumps(records), "error": ""}
 
 
 class Tally:
@@ -212,6 +239,8 @@ def _on_ray(groups: list[list[Sample]], job: Job, progress: Progress) -> Iterabl
     import ray.data
 
     config = job.plan.config
+    if config.use_gpu and not ray.cluster_resources().get("GPU"):
+        raise InputError("use_gpu needs GPUs, the cluster has none; leave it out, or add nodes that have them.")
     numbers = {sample.name: at for at, sample in enumerate(job.plan.samples)}
     items = [{"samples": json.dumps([numbers[sample.name] for sample in group])} for group in groups]
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
@@ -219,13 +248,17 @@ def _on_ray(groups: list[list[Sample]], job: Job, progress: Progress) -> Iterabl
     actors = ray.data.ActorPoolStrategy(size=min(config.num_workers, len(groups)), max_tasks_in_flight_per_actor=1)
     resources = {"num_cpus": 1, "num_gpus": 1 if config.use_gpu else 0}
     # Fetched once a node: a node's actors read one copy of the weights, in shared memory. A GPU's actor has its own.
-    shared = [ray.put(job.plan), None if config.use_gpu else ray.put(_engine(job.plan))]
+    engine = None if config.use_gpu else ray.put(_engine(job.plan))
+    shared = [ray.put(job.plan if config.use_gpu else job.plan.without_weights()), engine]
     tally = ray.remote(num_cpus=0)(Tally).remote()
     mapped = dataset.map(RayWriter, fn_constructor_args=(shared, job.output, tally), compute=actors, **resources)
     ended = threading.Event()
 
     def read() -> None:
-        chars = ray.get(tally.read.remote())
+        try:
+            chars = ray.get(tally.read.remote())
+        except ray.exceptions.RayError:  # its node is gone: progress is not shown, nothing else is lost
+            return
         if chars[False] and progress.done == progress.start:
             progress.begin()  # the actors have started
         for earlier, count in chars.items():
@@ -239,6 +272,8 @@ def _on_ray(groups: list[list[Sample]], job: Job, progress: Progress) -> Iterabl
     looking.start()
     try:
         for row in mapped.iter_rows():
+            if row["error"]:
+                raise InputError(row["error"])
             yield json.loads(row["records"])
     finally:
         ended.set()

@@ -146,7 +146,8 @@ class CudaLanes(Lanes):
             given[: len(prime), lane] = prime
             if not own[kernels.BEGUN] and not len(prime):
                 first = self.engine.first
-                given[0, lane] = np.searchsorted(first, chances[0, lane] * first[-1], side="right")
+                token = np.searchsorted(first, chances[0, lane] * first[-1], side="right")
+                given[0, lane] = min(int(token), len(first) - 1)
             if own[kernels.ITEMS] > 0 and self._ahead(lane) == count:
                 given[-1, lane] = self.stop[-1]  # an item that is too long
         running = slice(0, self.running)

@@ -18,9 +18,9 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from pipeline.corpora.vocab import Vocab
+from pipeline.corpora.vocab import Vocab, describe, symbols_of
 from pipeline.counter_rng import key_of
-from pipeline.errors import DamagedError
+from pipeline.errors import DamagedError, InputError
 from pipeline.sampling import kernels
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.kernels import FIELDS
@@ -129,7 +129,7 @@ class Lanes:
 
     def __init__(self, engine: Engine, width: int, stop: bytes) -> None:
         layout, self.engine, self.width = engine.layout, engine, width
-        self.stop = engine.vocab.encode(stop).astype(np.int64)
+        self.stop = _tokens(engine.vocab, stop)
         self.borders = _borders(self.stop)
         self.names: list[Hashable] = []
         self.hidden = np.zeros((layout.layers, width, layout.hidden_size), np.float32)
@@ -220,7 +220,7 @@ class Lanes:
     def _prime(self, request: Request) -> tuple[int, int]:
         """Where the request's prime stands among all primes; a line feed stands before it for lines."""
         before = LINE if request.lines else b""
-        tokens = self.engine.vocab.encode(before + request.prime).astype(np.int64)
+        tokens = _tokens(self.engine.vocab, before + request.prime)
         place = self._places.get(before + request.prime)
         if place is None:
             place = self._places[before + request.prime] = len(self.primes)
@@ -255,6 +255,14 @@ def saved_facts(saved: bytes) -> dict[str, Any]:
     size = int.from_bytes(saved[:8], "little")
     facts: dict[str, Any] = json.loads(json.loads(saved[8 : 8 + size])["__metadata__"]["lane"])
     return facts
+
+
+def _tokens(vocab: Vocab, text: bytes) -> np.ndarray:
+    """A text as tokens that the model can write, too. InputError names symbols that it cannot, unknown token or not."""
+    symbols = symbols_of(text, vocab.unit)
+    if missing := vocab.missing(symbols):
+        raise InputError(f"{text[:40]!r} has symbols outside the vocabulary: {describe(missing, vocab.unit)}.")
+    return vocab.encode_symbols(symbols).astype(np.int64)
 
 
 def _borders(stop: np.ndarray) -> np.ndarray:

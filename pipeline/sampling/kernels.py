@@ -280,7 +280,7 @@ def advance(
                 continue
             own[LEFT] -= 1
             if own[BEGUN] == 0:
-                token = np.searchsorted(first, number * first[-1], side="right")
+                token = min(np.searchsorted(first, number * first[-1], side="right"), symbols - 1)
                 below = first[token - 1] if token > 0 else 0.0
                 nats[lane] -= np.log((first[token] - below) / first[-1])
             elif own[ITEMS] > 0 and own[LEFT] == 0:

@@ -43,7 +43,7 @@ class Layout:
         if config.cell != "gru":  # whose candidate keeps the two products apart
             own, recurrent = own + recurrent, np.zeros_like(recurrent)
         first = weights["layers.0.weight_ih_l0"].T  # (symbols or embedding, N)
-        table = first if model.embedding is None else weights["embedding.weight"] @ first
+        table = first if model.embedding is None else _in_order(weights["embedding.weight"], first)
         padding = self.outputs - table.shape[1]
         self.table = np.ascontiguousarray(np.pad(table, ((0, 0), (0, padding))) + own[0])
         self.biases = (own, recurrent, _row(weights["head.bias"], padded(self.symbols, COLUMNS)))
@@ -78,6 +78,14 @@ class Layout:
         bytewise = np.ascontiguousarray(whole.reshape(columns // COLUMNS, COLUMNS, -1, GROUP).transpose(0, 2, 1, 3))
         start = -128 * whole.sum(axis=1, dtype=np.int32)  # activations are read with 128 added
         return bytewise, start, _row(steps[:, 0] / np.float32(STEPS), columns)
+
+
+def _in_order(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a (M, K) @ b (K, N), summed in order of k: a library's product has another order on another processor."""
+    total = np.zeros((len(a), b.shape[1]), np.float32)
+    for k in range(a.shape[1]):
+        total += a[:, k, None] * b[k]
+    return total
 
 
 def _row(values: np.ndarray, length: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from pipeline import storage
 from pipeline.corpora.vocab import Vocab, symbols_of
 from pipeline.errors import DamagedError, InputError
 from pipeline.sampling.config import SampleConfig
-from pipeline.training.artifact import VOCAB, FetchedModel
+from pipeline.training.artifact import VOCAB, WEIGHTS, FetchedModel
 
 FORMAT = 2
 MAX_PRIME_BYTES = 16 << 20
@@ -44,6 +44,11 @@ class Plan:
             return self.config.precision
         measured = self.model.config.get("sampling") or {}
         return "int8" if measured.get("precision") == "int8" and not self.config.use_gpu else "fp32"
+
+    def without_weights(self) -> Plan:
+        """The same plan for who has an engine already."""
+        files = {name: b"" if name == WEIGHTS else data for name, data in self.model.files.items()}
+        return replace(self, model=replace(self.model, files=files))
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -104,20 +109,24 @@ def make_plan(config: SampleConfig, model: FetchedModel) -> Plan:
     """Read the job's primes and check them, and the stop text, against the model's vocabulary; InputError names what fails."""
     try:
         vocab = Vocab.from_json(json.loads(model.files[VOCAB]))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise DamagedError(f"{model.uri}: {VOCAB} is not JSON ({error}); fetch the model again.") from None
     primes = [_readable(text, what, vocab, skip=config.unknown == "skip") for what, text in _primes(config)]
     if config.stop:
         _readable(config.stop.encode(), f"stop {config.stop!r}", vocab, skip=False)
     if config.lines:
         _readable(b"\n", "lines need a line feed, but the model", vocab, skip=False)
+    if config.lines and any(b"\n" in prime for prime in primes):
+        raise InputError("a prime with a line feed cannot begin a line; leave out --lines, or the line feed.")
     return Plan(config, model, tuple(dict.fromkeys(primes)))
 
 
 def _name(temperature: float | None, prime: int | None, number: int) -> str:
     parts = [
         "sample",
-        *([f"t{temperature:g}"] if temperature is not None else []),
+        *([f"t{repr(temperature).removesuffix('.0')}"] if temperature is not None else []),
         *([f"p{prime:04d}"] if prime is not None else []),
     ]
     return "-".join([*parts, f"{number:05d}.txt"])
@@ -137,14 +146,7 @@ def _primes(config: SampleConfig) -> list[tuple[str, bytes]]:
 
 
 def _read(url: str, option: str) -> bytes:
-    url = storage.absolute(url)
-    try:
-        text = storage.read_range(url, 0, MAX_PRIME_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {option} {url}: {str(error).splitlines()[0]}") from None
-    if len(text) > MAX_PRIME_BYTES:
-        raise InputError(f"{option} {url} has more than {MAX_PRIME_BYTES:,} bytes; give a shorter one.")
-    return text
+    return storage.read_given(storage.absolute(url), MAX_PRIME_BYTES, option)
 
 
 def _readable(text: bytes, what: str, vocab: Vocab, *, skip: bool) -> bytes:

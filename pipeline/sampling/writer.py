@@ -65,6 +65,9 @@ class Writer:
                     text.sampled = piece.sampled
                     if piece.ended:
                         published.append(pool.submit(self._publish, texts.pop(str(piece.name)), piece))
+                for future in published:
+                    if future.done():
+                        future.result()  # a full disk is not found out at the end only
                 full = sum(len(text.fresh) for text in texts.values()) > _BUFFERED_BYTES
                 if full or time.monotonic() - saved_at >= config.save_every_s:
                     self._save(lanes, texts, pool)
@@ -92,7 +95,9 @@ class Writer:
                 text.stored.result()  # so that a store too slow holds sampling up, not memory
         for name, text in texts.items():
             part, text.fresh = bytes(text.fresh), bytearray()
-            text.parts.append([f"part-{len(text.parts):05d}", len(part), storage.sha256_bytes(part)])
+            digest = storage.sha256_bytes(part)
+            # Named by content, too: another job on the same output may stand elsewhere when it writes its part of this number.
+            text.parts.append([f"part-{len(text.parts):05d}-{digest[:8]}", len(part), digest])
             state = lanes.save(name, {"parts": text.parts})
             text.stored = pool.submit(self._store, text.sample, text.parts[-1][0], part, state)
 
@@ -124,7 +129,10 @@ class Writer:
     def _pieces(self, text: _Text) -> Iterator[bytes]:
         for name, _, sha256 in text.parts:
             url = self._partial(text.sample, name)
-            part = storage.read_bytes(url)
+            try:
+                part = storage.read_bytes(url)
+            except FileNotFoundError:
+                raise DamagedError(f"{url} is missing; remove {self._partial(text.sample)} and run again.") from None
             if storage.sha256_bytes(part) != sha256:
                 raise DamagedError(f"{url} is not what was written; remove {self._partial(text.sample)} and run again.")
             yield part

@@ -106,6 +106,8 @@ def prune(run_url: str, keep: int) -> None:
 def read(url: str, files: tuple[str, ...], digests: dict[str, str] | None = None) -> dict[str, bytes]:
     """The bytes of some files of a checkpoint or artifact, checked against `digests` (default: the folder's own)."""
     promised = digests if digests is not None else storage.read_json(storage.join(url, DIGESTS))
+    if not isinstance(promised, dict):
+        raise DamagedError(f"{storage.join(url, DIGESTS)} is not a table of digests; fetch or train the model again.")
     contents = {}
     for file in files:
         try:
@@ -130,9 +132,14 @@ def fetched(model: str, version: str, uri: str, files: dict[str, bytes]) -> Fetc
     """Artifact files, already checked, with what identifies them."""
     digests = {file: storage.sha256_bytes(data) for file, data in files.items()}
     try:
-        return FetchedModel(model, version, uri, files, digests, json.loads(files[CONFIG]))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        config = json.loads(files[CONFIG])
+        json.dumps(config, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise DamagedError(f"{uri}: {CONFIG} is not JSON ({error}); fetch the model again.") from None
+    sections = [config.get(key, {}) for key in ("corpus", "sampling", "lineage")] if isinstance(config, dict) else [None]
+    if not all(isinstance(section, dict) for section in sections) or "corpus" not in config:
+        raise DamagedError(f"{uri}: {CONFIG} does not say what the model learned; fetch the model again.")
+    return FetchedModel(model, version, uri, files, digests, config)
 
 
 def load_model(files: dict[str, bytes], source: str) -> tuple[CharRNN, Vocab, dict[str, Any]]:
@@ -140,7 +147,9 @@ def load_model(files: dict[str, bytes], source: str) -> tuple[CharRNN, Vocab, di
     try:
         config = json.loads(files[CONFIG])
         vocab = Vocab.from_json(json.loads(files[VOCAB]))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise DamagedError(f"{source}: {CONFIG} or {VOCAB} is not JSON ({error}); fetch the model again.") from None
     if not isinstance(config, dict) or config.get("format") != MODEL_FORMAT:
         raise InputError(f"{source} is not a format {MODEL_FORMAT} model; use the program's version that wrote it.")
@@ -151,22 +160,35 @@ def load_model(files: dict[str, bytes], source: str) -> tuple[CharRNN, Vocab, di
     if model_config.vocab_size != len(vocab):
         raise DamagedError(f"{source}: weights for {model_config.vocab_size} symbols, vocabulary of {len(vocab)}.")
     weights = tensors(files[WEIGHTS], f"{source}/{WEIGHTS}")
-    if not 1 <= model_config.num_layers <= len(weights):
-        raise DamagedError(f"{source}: {CONFIG} says {model_config.num_layers} layers, {WEIGHTS} has not got them.")
     try:
+        if not 1 <= model_config.num_layers <= len(weights):
+            raise ValueError(f"{model_config.num_layers} layers")
         with torch.device("meta"):  # a shape takes no memory before the weights are seen to have it
             model = CharRNN(model_config)
         model.load_state_dict(weights, assign=True)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise DamagedError(f"{source}: {WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from None
+    if "first_tokens" in config and not _are_counts(config["first_tokens"], len(vocab)):
+        raise DamagedError(f"{source}: first_tokens in {CONFIG} are not (token, count) pairs of its vocabulary.")
     return model.eval(), vocab, config
+
+
+def _are_counts(pairs: Any, symbols: int) -> bool:
+    """Whether these are pairs of a token and how often it occurs: compiled code reads them without looking."""
+    return isinstance(pairs, list) and all(
+        isinstance(pair, list | tuple)
+        and [type(number) for number in pair] == [int, int]
+        and 0 <= pair[0] < symbols
+        and 0 <= pair[1] < 1 << 53
+        for pair in pairs
+    )
 
 
 def tensors(data: bytes, source: str) -> dict[str, torch.Tensor]:
     """The tensors of safetensors bytes; anything else (a pickle, say) is refused by name, unread."""
     try:
         return safetensors.torch.load(data)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise DamagedError(f"{source} is not a safetensors file ({error}); fetch the model again.") from None
 
 

@@ -2,84 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import secrets
-import shutil
-import socket
+import logging
+import re
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+import zipfile
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
 HOUSE = Path(__file__).parent.parent.parent
 RAY = str(Path(sys.executable).with_name("ray"))
+SMALL = ["--num_layers=1", "--hidden_size=16", "--num_workers=2", "--eval_lanes=256"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def head(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A head node of its own, and the environment of a client that may use it."""
-    token = tmp_path / "token"
-    token.write_text(secrets.token_hex(32))
-    token.chmod(0o600)
-    port, dashboard = free_port(), free_port()
-    temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # Ray's sockets need a short path
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
-    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "UNREASONABLE_ROOT": str(tmp_path / "root")}
-    command = [RAY, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={port}",
-               "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--temp-dir={temporary}",
-               f"--ray-client-server-port={free_port()}",
-               "--object-store-memory=200000000", "--disable-usage-stats"]  # fmt: skip
-    with (tmp_path / "head.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        try:
-            wait_for(dashboard, process)
-            yield {**environment, "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}"}
-        finally:
-            end(process, temporary)
-
-
-def end(process: subprocess.Popen[bytes], temporary: str) -> None:
-    """End the head and everything it started, by process id, and remove its files."""
-    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    psutil.wait_procs(family, timeout=10)
-    process.wait(10)
-    shutil.rmtree(temporary, ignore_errors=True)
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(240):
-        assert process.poll() is None, "the head node ended"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.25)
-    raise TimeoutError(f"nothing listens on {port}")
+def ray(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [RAY, "job", *arguments], cwd=HOUSE, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def submit(environment: dict[str, str], *entry: str) -> subprocess.CompletedProcess[str]:
-    command = [RAY, "job", "submit", "--working-dir", ".", "--", *entry]
-    return subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return ray(environment, "submit", "--working-dir", ".", "--", *entry)
 
 
 def test_training_is_submitted_and_shares_root_and_registry(head: dict[str, str]) -> None:
-    small = ["--num_layers=1", "--hidden_size=16", "--max_steps=10", "--eval_every=10", "--num_workers=2", "--eval_lanes=256"]
-    done = submit(head, "python", "jobs/train.py", *small)
+    done = submit(head, "python", "jobs/train.py", *SMALL, "--max_steps=10", "--eval_every=10")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("{") and "run_id" in line]
     result = json.loads(line)
@@ -91,3 +42,142 @@ def test_training_is_submitted_and_shares_root_and_registry(head: dict[str, str]
     failed = submit(head, "python", "jobs/train.py", "--corpus", "nope")
     assert failed.returncode != 0
     assert "error: no corpus 'nope'" in failed.stdout
+
+
+def test_little_is_uploaded_and_nothing_private(tmp_path: Path) -> None:
+    """The package that Ray makes of the project's folder: code, recipes, documents."""
+    from ray._private.runtime_env import packaging
+
+    secrets = {
+        ".venv/secret.txt": "x" * 9_000_000,
+        "mlruns/run": "x",
+        "mlflow.db": "x",
+        ".git/config": "[remote]",
+        ".env": "K=1",
+        "a.pem": "-",
+    }
+    project = tmp_path / "project"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=HOUSE, capture_output=True, text=True, check=False).stdout
+    files = [name for name in tracked.split("\0") if name] or [str(p.relative_to(HOUSE)) for p in HOUSE.rglob("*.py")]
+    for name in files:
+        if (HOUSE / name).is_file():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            (project / name).write_bytes((HOUSE / name).read_bytes())
+    for name, text in secrets.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    package = tmp_path / "package.zip"
+    packaging.create_package(str(project), package, include_gitignore=True, excludes=[], logger=logging.getLogger())
+    with zipfile.ZipFile(package) as opened:
+        names = {info.filename for info in opened.infolist() if not info.is_dir()}
+    assert package.stat().st_size < 1_000_000
+    assert {"jobs/train.py", "pipeline/storage.py", "jobs/recipes/linux.yaml"} <= names
+    assert not names & set(secrets)
+
+
+def session(environment: dict[str, str], **changes: str) -> str:
+    """What a driver says that connects to RAY_ADDRESS."""
+    code = """
+        from cluster.connect import ConnectionFailedError, ray_session
+        try:
+            with ray_session():
+                print("connected")
+        except ConnectionFailedError as error:
+            print(error)
+    """
+    code = "\n".join(line[8:] for line in code.splitlines())
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=HOUSE,
+        env={**environment, **changes},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Traceback" not in done.stdout
+    return done.stdout.strip()
+
+
+def test_a_cluster_that_does_not_take_us_in_is_one_clear_line(head: dict[str, str], tmp_path: Path) -> None:
+    gcs = head["HEAD_ADDRESS"]
+    wrong = tmp_path / "wrong"
+    wrong.write_text("0" * 64)
+    assert session(head, RAY_ADDRESS=gcs) == "connected"
+    dashboard = session(head)
+    assert dashboard.startswith(f"RAY_ADDRESS is {head['RAY_ADDRESS']}")
+    assert "ray job submit" in dashboard
+    refused = session(head, RAY_ADDRESS=gcs, RAY_AUTH_TOKEN_PATH=str(wrong))
+    missing = session(head, RAY_ADDRESS=gcs, RAY_AUTH_MODE="disabled")
+    away = session(head, RAY_ADDRESS="127.0.0.1:1")
+    for line in (refused, missing, away):
+        assert len(line.splitlines()) == 1, line
+    assert "token" in refused
+    assert "token" in missing
+    assert "no Ray at 127.0.0.1:1" in away
+
+
+def test_jobs_of_a_cluster_that_does_not_take_us_in(head: dict[str, str], tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("0" * 64)
+    code = "from cluster.submission import RayJobs\nfrom cluster.connect import ConnectionFailedError\n" \
+           "try: RayJobs()\nexcept ConnectionFailedError as e: print(e)"  # fmt: skip
+
+    def line(**changes: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=HOUSE,
+            env={**head, **changes},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout.strip()
+
+    assert line() == ""
+    assert "refuses the token" in line(RAY_AUTH_TOKEN_PATH=str(wrong))
+    assert "asks for a token" in line(RAY_AUTH_MODE="disabled")
+    assert line(RAY_ADDRESS="http://127.0.0.1:1").startswith("no Ray at http://127.0.0.1:1")
+    assert line(RAY_ADDRESS="").startswith("RAY_ADDRESS is not set")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RuntimeError("Version mismatch: The cluster was started with: Ray: 2.40.0"), "has another version"),
+        (RuntimeError("Request failed with status code 401: Unauthorized"), "asks for a token"),
+        (RuntimeError("Request failed with status code 403: Forbidden: Invalid authentication token"), "refuses the token"),
+        (ConnectionError("Failed to connect to Ray at address: http://x"), "no Ray at http://x"),
+    ],
+)
+def test_what_ray_says_in_our_words(error: Exception, message: str) -> None:
+    from cluster.connect import refusal
+
+    assert message in refusal("http://x", error)
+    assert len(refusal("http://x", error).splitlines()) == 1
+
+
+@pytest.mark.long
+def test_a_stopped_job_leaves_a_run_that_can_be_resumed(head: dict[str, str], tmp_path: Path) -> None:
+    environment = {**head, "UNREASONABLE_ROOT": str(tmp_path / "root")}
+    submitted = ray(environment, "submit", "--no-wait", "--submission-id", "to-be-stopped", "--working-dir", ".", "--", "python",
+                    "jobs/train.py", *SMALL, "--max_steps=4000", "--eval_every=4000", "--checkpoint_every=50")  # fmt: skip
+    assert submitted.returncode == 0, submitted.stdout
+    wait_until(lambda: list((tmp_path / "root").glob("runs/*/checkpoint-*/digests.json")))
+    assert ray(environment, "stop", "to-be-stopped").returncode == 0
+    logs = ray(environment, "logs", "to-be-stopped").stdout
+    (run_id,) = set(re.findall(r"run (\d{8}-\d{6}-[0-9a-f]{6})", logs))
+    done = submit(environment, "python", "jobs/train.py", "--resume", run_id, "--max_steps=1500")
+    assert done.returncode == 0, done.stdout[-3000:]
+    rows = [json.loads(line)["step"] for line in (tmp_path / "root" / "runs" / run_id / "metrics.jsonl").open()]
+    assert rows == list(range(1, 1501))
+
+
+def wait_until(true: Any, timeout_s: float = 180) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

@@ -125,6 +125,9 @@ def test_a_job_run_again_writes_only_what_is_missing(tmp_path: Path, model: Fetc
     assert texts(tmp_path) == before
     (tmp_path / "samples.jsonl").unlink()
     assert here(tmp_path, model)["written"] == 11  # nothing says what the files are
+    (tmp_path / "sample-00002.txt").write_bytes(before["sample-00002.txt"][:9])
+    assert here(tmp_path, model)["written"] == 1
+    assert texts(tmp_path) == before
     assert here(tmp_path, model, num_files=13)["written"] == 2
     assert here(tmp_path, model, num_files=2)["written"] == 0
     assert len(rows(tmp_path)) == 13  # fewer files asked for does not forget the others
@@ -150,15 +153,18 @@ def test_a_stopped_job_goes_on_from_saved_lanes(tmp_path: Path, model: FetchedMo
         here(tmp_path / "part", model, **settings)
     assert not list((tmp_path / "part").glob("*.txt"))
     parts = sorted(path.name for path in (tmp_path / "part" / ".partial" / "sample-00004.txt").iterdir())
-    assert parts == [*(f"part-{n:05d}" for n in range(7)), "state.safetensors"]
+    assert [name[:10] for name in parts] == [*(f"part-{n:05d}" for n in range(7)), "state.safe"]
+    fewer = sample_files(config(tmp_path / "part", **{**settings, "num_files": 1}), model, "", local=True)
+    assert fewer["written"] == 1
+    assert (tmp_path / "part" / ".partial" / "sample-00004.txt").exists()  # others' beginnings stay
     monkeypatch.undo()
     told: list[tuple[int, bool]] = []
     job = prepare(config(tmp_path / "part", **settings), model, "")
     writer.Writer(job.plan, job.output, _engine(job.plan)).write(
         job.missing, lambda chars, earlier: told.append((chars, earlier))
     )
-    assert sum(chars for chars, earlier in told if earlier) == 5 * 7 * 256  # what was there is not sampled again
-    assert sum(chars for chars, _ in told) == 5 * 6000
+    assert sum(chars for chars, earlier in told if earlier) == 4 * 7 * 256  # what was there is not sampled again
+    assert sum(chars for chars, _ in told) == 4 * 6000
     here(tmp_path / "part", model, **settings)
     assert texts(tmp_path / "part") == texts(tmp_path / "whole")
     assert not (tmp_path / "part" / ".partial").exists()
@@ -189,7 +195,7 @@ def test_a_damaged_part_or_state_is_refused_by_name(
     with pytest.raises(StoppedError):
         here(tmp_path, model, **settings)
     monkeypatch.undo()
-    part = tmp_path / ".partial" / "sample-00000.txt" / "part-00001"
+    (part,) = (tmp_path / ".partial" / "sample-00000.txt").glob("part-00001-*")
     good = part.read_bytes()
     part.write_bytes(b"x" + good[1:])
     with pytest.raises(DamagedError, match="part-00001"):
@@ -244,6 +250,39 @@ def test_other_settings_do_not_mix_with_what_is_there(tmp_path: Path, model: Fet
     assert len(list(tmp_path.glob("*.txt"))) == 2
 
 
+def test_files_by_our_names_that_nobody_claims_are_not_touched(tmp_path: Path, model: FetchedModel) -> None:
+    (tmp_path / "sample-00000.txt").write_bytes(b"somebody's own")
+    with pytest.raises(InputError, match="other settings"):
+        here(tmp_path, model)
+    assert here(tmp_path, model, overwrite=True)["written"] == 11
+    for damaged in (b"{broken", b"[1]", b'{"file": "sample-00000.txt"}'):
+        (tmp_path / "samples.jsonl").write_bytes(damaged)
+        with pytest.raises(DamagedError, match=r"samples\.jsonl is not what a job writes"):
+            here(tmp_path, model)
+    (tmp_path / "settings.json").write_bytes(b"{broken")
+    with pytest.raises(DamagedError, match=r"settings\.json is not JSON"):
+        here(tmp_path, model)
+    assert here(tmp_path, model, overwrite=True)["written"] == 11
+
+
+def test_temperatures_that_are_nearly_one_have_files_of_their_own(tmp_path: Path, model: FetchedModel) -> None:
+    here(tmp_path, model, temperature="1.0000001,1.0000002,1", num_files=1, num_chars=50)
+    assert sorted(path.name for path in tmp_path.glob("*.txt")) == [
+        "sample-t1-00000.txt", "sample-t1.0000001-00000.txt", "sample-t1.0000002-00000.txt",
+    ]  # fmt: skip
+
+
+def test_bad_input_inside_an_actor_is_the_same_line(tmp_path: Path, model: FetchedModel, local_ray: None) -> None:
+    state = tmp_path / ".partial" / "sample-00000.txt" / "state.safetensors"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"nothing")
+    (tmp_path / "settings.json").write_text(json.dumps(make_plan(config(tmp_path), model).settings))
+    with pytest.raises(InputError, match=r"state\.safetensors is damaged"):
+        sample_files(config(tmp_path), model, "")
+    with pytest.raises(InputError, match="use_gpu needs GPUs"):
+        sample_files(config(tmp_path / "gpu", use_gpu=True), model, "")
+
+
 def test_a_prime_comes_first_and_must_be_in_the_vocabulary(tmp_path: Path, model: FetchedModel) -> None:
     here(tmp_path / "a", model, prime="def ", num_files=1)
     assert (tmp_path / "a" / "sample-00000.txt").read_bytes().startswith(b"def ")
@@ -259,6 +298,8 @@ def test_a_prime_comes_first_and_must_be_in_the_vocabulary(tmp_path: Path, model
 
 def test_lines_are_items_of_one_file(tmp_path: Path, model: FetchedModel) -> None:
     here(tmp_path, model, lines=40, num_chars=30, num_files=2, prime="d")
+    with pytest.raises(InputError, match="line feed cannot begin a line"):
+        make_plan(config(tmp_path, lines=3, prime="d\n"), model)
     for row in rows(tmp_path):
         text = (tmp_path / row["file"]).read_bytes()
         items = text.split(b"\n")

@@ -242,6 +242,13 @@ def test_an_unknown_token_is_never_sampled() -> None:
     assert set(made.sample([Request(0, 2000)])[0].decode()) == {"a", "b", "c"}
 
 
+def test_an_unknown_token_stands_for_nothing_in_a_prime_or_a_stop_text() -> None:
+    made, _ = engine(vocab=Vocab("char", [None, 97, 98, 99]))
+    for request, stop in ((Request(0, 9, prime="a\u00e9".encode()), b""), (Request(0, 9), "\u00e9".encode())):
+        with pytest.raises(InputError, match="U\\+00E9"):
+            made.sample([request], stop)
+
+
 def test_the_stop_text_ends_a_sample_and_is_written() -> None:
     made, _ = engine()
     requests = [Request(n, 5000) for n in range(10)]

@@ -1,0 +1,130 @@
+"""Schedules on a real cluster: what fires is built and learned once, failures show, nothing private is written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+HOUSE = Path(__file__).parent.parent.parent
+PLANTED = "planted-6f1d2c"
+RECIPE = """
+corpus: {{name: mine, source: {source}, val: 0.2, test: 0.0}}
+train: {{num_layers: 1, hidden_size: 16, global_batch_size: 8, seq_len: 32, max_steps: 10, eval_every: 10, num_workers: 2}}
+"""
+
+
+@pytest.fixture
+def home(head: dict[str, str], tmp_path: Path, texts: Path) -> Iterator[dict[str, str]]:
+    """A client's environment with a root of its own, schedules, and secrets that belong nowhere."""
+    (tmp_path / "mine.yaml").write_text(RECIPE.format(source=texts))
+    secrets = {"AWS_SECRET_ACCESS_KEY": PLANTED, "MLFLOW_TRACKING_PASSWORD": PLANTED, "HF_TOKEN": PLANTED}
+    yield {**head, **secrets, "UNREASONABLE_ROOT": str(tmp_path / "root")}
+
+
+def schedules(folder: Path, *entries: str) -> str:
+    path = folder / "schedule.yaml"
+    lines = [f"  - {{name: {entry.split('|')[0]}, recipe: {folder}/mine.yaml, {entry.split('|')[1]}}}" for entry in entries]
+    path.write_text("\n".join(["schedules:", *lines]))
+    return str(path)
+
+
+def schedule(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "jobs/schedule.py", *arguments]
+    return subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, text=True, timeout=400, check=False)
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.stdout.strip(), done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_firing_builds_and_trains_and_nothing_private_is_written(home: dict[str, str], tmp_path: Path) -> None:
+    plan = schedules(tmp_path, "nightly|cron: '0 3 * * *', train: {max_steps: 10}, build: {num_workers: 1}")
+    done = schedule(home, "--schedule", plan, "--run_now", "nightly")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (row,) = result(done)["schedules"]
+    assert (row["stage"], row["status"], row["result"]["model"]) == ("train", "succeeded", "models:/mine/1")
+    root = tmp_path / "root"
+    ledger = sorted(path.name for path in (root / "schedules" / "mine").iterdir())
+    assert ledger == [f"00000{n}{kind}.json" for n in (1, 2) for kind in (".ended", "", ".started")]
+    found = mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db").search_runs(
+        [mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db").get_experiment_by_name("schedules").experiment_id]
+    )
+    assert sorted(run.data.tags["stage"] for run in found) == ["build", "train"]
+    shown = schedule({**home, "RAY_ADDRESS": ""}, "--schedule", plan, "--list")  # which needs no cluster
+    assert result(shown)["schedules"][0]["next"].endswith("T03:00:00+00:00")
+    assert "nightly" in shown.stderr
+    written = [path for path in root.rglob("*") if path.is_file()]
+    assert len(written) > 20
+    assert not [path for path in written if PLANTED.encode() in path.read_bytes()]
+    code = "from cluster.submission import RayJobs\nj = RayJobs().client\nprint([(d, j.get_job_logs(d.submission_id)) for d in j.list_jobs()])"
+    jobs = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, env=home, capture_output=True, text=True, check=True).stdout
+    assert "nightly-" in jobs
+    assert PLANTED not in jobs + done.stdout + done.stderr
+
+
+def test_a_failing_build_is_seen_everywhere(home: dict[str, str], tmp_path: Path) -> None:
+    plan = schedules(tmp_path, "broken|cron: '0 3 * * *', retries: 1, retry_after_s: 0, build: {source: /no/such/folder}")
+    done = schedule(home, "--schedule", plan, "--run_now", "broken")
+    assert done.returncode == 1
+    (row,) = result(done)["schedules"]
+    assert (row["status"], row["tried"], row["will_retry"]) == ("failed", 2, False)
+    assert "/no/such/folder" in row["error"]
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/root/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("schedules").experiment_id])
+    assert [(run.info.status, run.data.tags["schedule"]) for run in runs] == [("FAILED", "broken")] * 2
+    assert "/no/such/folder" in runs[0].data.tags["error"]
+    assert schedule(home, "--schedule", plan, "--once").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--schedule", "/nowhere.yaml"], "no schedule file /nowhere.yaml"),
+        (["--run_now", "nobody"], "no schedule 'nobody'; there are linux, latex, wikipedia"),
+        (["--often"], "often"),
+    ],
+)
+def test_bad_input_is_one_clear_line(home: dict[str, str], arguments: list[str], message: str) -> None:
+    done = schedule(home, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+
+
+@pytest.mark.long
+def test_two_schedulers_with_a_clock_of_minutes_and_one_killed(home: dict[str, str], tmp_path: Path) -> None:
+    plan = schedules(tmp_path, "minutely|cron: '* * * * *'")
+    command = [sys.executable, "jobs/schedule.py", "--schedule", plan]
+    logs = [(tmp_path / f"scheduler-{n}.log").open("wb") for n in range(3)]
+    began = time.time()
+    running = [subprocess.Popen(command, cwd=HOUSE, env=home, stderr=log, stdout=log) for log in logs[:2]]
+    time.sleep(95)
+    running[0].send_signal(signal.SIGKILL)
+    running[0].wait()
+    running.append(subprocess.Popen(command, cwd=HOUSE, env=home, stderr=logs[2], stdout=logs[2]))
+    time.sleep(115)
+    for process in running[1:]:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    minutes = int((time.time() - began) // 60)
+    folder = tmp_path / "root" / "schedules" / "mine"
+    attempts = [json.loads(path.read_text()) for path in sorted(folder.glob("??????.json"))]
+    assert minutes - 1 <= len(attempts) <= minutes + 1
+    assert len({attempt["instant"] for attempt in attempts}) == len(attempts)
+    ended = [json.loads(path.read_text()) for path in sorted(folder.glob("*.ended.json"))]
+    assert len(ended) >= len(attempts) - 1
+    assert all(word["status"] == "succeeded" for word in ended)
+    assert [word["result"]["built"] for word in ended] == [True] + [False] * (len(ended) - 1)  # unchanged after the first
+    assert len({attempt["by"] for attempt in attempts}) >= 1
+    assert os.path.exists(tmp_path / "root" / "corpora" / "mine" / "LATEST")

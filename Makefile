@@ -28,14 +28,16 @@ test: setup  ## the suite
 test-long: setup  ## what takes minutes each: kill schedules, elastic runs
 	$(BIN)/python -m pytest -m long
 
-check: setup  ## lint, format and types
+check: setup  ## lint, format, types, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python .ci/audit
 
-bench: setup  ## the demo by stage; training against a bare PyTorch loop
+bench: setup  ## the demo by stage; training and sampling against plain PyTorch
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/sample.py
 
 lock: setup  ## write requirements.lock from what is installed
 	$(BIN)/pip freeze --exclude-editable --exclude unreasonable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > requirements.lock

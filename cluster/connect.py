@@ -68,6 +68,11 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = True) -> Itera
     try:
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
+        if address and "connect" in str(error).lower():  # although something listens there
+            raise ConnectionFailedError(
+                f"Ray at {address} does not take us in: a wrong or missing token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH), "
+                f"or another version of Ray or Python than ours, {ray.__version__} ({' '.join(str(error).split())[:120]})."
+            ) from None
         if address:
             raise ConnectionFailedError(refusal(address, error)) from None
         raise ConnectionFailedError(f"cannot start a local Ray: {' '.join(str(error).split())[:300]}") from None

@@ -139,8 +139,8 @@ def perform(ledger: Ledger, which: str) -> dict[str, Any]:
         "result": {key: result[key] for key in KEPT if key in result},
         "error": "" if status == 0 else error[-ERROR_CHARS:],
     }
+    _tell(attempt, about)  # before the last word: who waits for that finds the run in MLflow
     ledger.end(attempt, SUCCEEDED if status == 0 else FAILED, about)
-    _tell(attempt, about)
     return {"attempt": attempt.job_id, "exit_status": status, **about}
 
 

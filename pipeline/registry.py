@@ -259,6 +259,11 @@ class Registry:
             raise
         except Exception as error:  # requests', SQLAlchemy's and MLflow's own
             reason = " ".join(str(error).split())[:200]
+            if "authenticated" in reason or "401" in reason or "403" in reason:
+                raise InputError(
+                    f"the tracking server at {self.uri} lets nobody in without a name and a password: set "
+                    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or correct them."
+                ) from None
             raise InputError(
                 f"the tracking server at {self.uri} does not answer: {reason}. Check MLFLOW_TRACKING_URI."
             ) from None

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,11 @@ train: {{num_layers: 1, hidden_size: 16, global_batch_size: 8, seq_len: 32, max_
 
 
 @pytest.fixture
-def home(head: dict[str, str], tmp_path: Path, texts: Path) -> Iterator[dict[str, str]]:
+def home(head: dict[str, str], tmp_path: Path, texts: Path) -> dict[str, str]:
     """A client's environment with a root of its own, schedules, and secrets that belong nowhere."""
     (tmp_path / "mine.yaml").write_text(RECIPE.format(source=texts))
     secrets = {"AWS_SECRET_ACCESS_KEY": PLANTED, "MLFLOW_TRACKING_PASSWORD": PLANTED, "HF_TOKEN": PLANTED}
-    yield {**head, **secrets, "UNREASONABLE_ROOT": str(tmp_path / "root")}
+    return {**head, **secrets, "UNREASONABLE_ROOT": str(tmp_path / "root")}
 
 
 def schedules(folder: Path, *entries: str) -> str:
@@ -67,7 +66,10 @@ def test_a_firing_builds_and_trains_and_nothing_private_is_written(home: dict[st
     written = [path for path in root.rglob("*") if path.is_file()]
     assert len(written) > 20
     assert not [path for path in written if PLANTED.encode() in path.read_bytes()]
-    code = "from cluster.submission import RayJobs\nj = RayJobs().client\nprint([(d, j.get_job_logs(d.submission_id)) for d in j.list_jobs()])"
+    code = (
+        "from cluster.submission import RayJobs\nclient = RayJobs().client\n"
+        "print([(job, client.get_job_logs(job.submission_id)) for job in client.list_jobs() if job.submission_id])"
+    )
     jobs = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, env=home, capture_output=True, text=True, check=True).stdout
     assert "nightly-" in jobs
     assert PLANTED not in jobs + done.stdout + done.stderr

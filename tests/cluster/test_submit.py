@@ -46,6 +46,7 @@ def test_training_is_submitted_and_shares_root_and_registry(head: dict[str, str]
 
 def test_little_is_uploaded_and_nothing_private(tmp_path: Path) -> None:
     """The package that Ray makes of the project's folder: code, recipes, documents."""
+    from ray._private import ray_constants
     from ray._private.runtime_env import packaging
 
     secrets = {
@@ -66,8 +67,8 @@ def test_little_is_uploaded_and_nothing_private(tmp_path: Path) -> None:
     for name, text in secrets.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(text)
-    package = tmp_path / "package.zip"
-    packaging.create_package(str(project), package, include_gitignore=True, excludes=[], logger=logging.getLogger())
+    package, excludes = tmp_path / "package.zip", ray_constants.get_runtime_env_default_excludes()
+    packaging.create_package(str(project), package, include_gitignore=True, excludes=excludes, logger=logging.getLogger())
     with zipfile.ZipFile(package) as opened:
         names = {info.filename for info in opened.infolist() if not info.is_dir()}
     assert package.stat().st_size < 1_000_000
@@ -121,8 +122,14 @@ def test_a_cluster_that_does_not_take_us_in_is_one_clear_line(head: dict[str, st
 def test_jobs_of_a_cluster_that_does_not_take_us_in(head: dict[str, str], tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("0" * 64)
-    code = "from cluster.submission import RayJobs\nfrom cluster.connect import ConnectionFailedError\n" \
-           "try: RayJobs()\nexcept ConnectionFailedError as e: print(e)"  # fmt: skip
+    code = """
+from cluster.connect import ConnectionFailedError
+from cluster.submission import RayJobs
+try:
+    RayJobs()
+except ConnectionFailedError as error:
+    print(error)
+"""
 
     def line(**changes: str) -> str:
         done = subprocess.run(
@@ -163,8 +170,9 @@ def test_what_ray_says_in_our_words(error: Exception, message: str) -> None:
 @pytest.mark.long
 def test_a_stopped_job_leaves_a_run_that_can_be_resumed(head: dict[str, str], tmp_path: Path) -> None:
     environment = {**head, "UNREASONABLE_ROOT": str(tmp_path / "root")}
-    submitted = ray(environment, "submit", "--no-wait", "--submission-id", "to-be-stopped", "--working-dir", ".", "--", "python",
-                    "jobs/train.py", *SMALL, "--max_steps=4000", "--eval_every=4000", "--checkpoint_every=50")  # fmt: skip
+    entry = ["python", "jobs/train.py", *SMALL, "--max_steps=4000", "--eval_every=4000", "--checkpoint_every=50"]
+    options = ["--no-wait", "--submission-id", "to-be-stopped", "--working-dir", "."]
+    submitted = ray(environment, "submit", *options, "--", *entry)
     assert submitted.returncode == 0, submitted.stdout
     wait_until(lambda: list((tmp_path / "root").glob("runs/*/checkpoint-*/digests.json")))
     assert ray(environment, "stop", "to-be-stopped").returncode == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -67,7 +68,7 @@ def test_a_daily_schedule_misses_no_day_whatever_the_clocks_do(zone: str) -> Non
         days = [moment.astimezone(ZoneInfo(zone)).date() for moment in found]
         assert len(set(days)) >= 364
         assert len(found) - len(set(days)) <= 1  # the night with an hour twice may fire twice
-        gaps = [later - earlier for earlier, later in zip(found, found[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(found)]
         assert max(gaps) <= timedelta(hours=25)  # APScheduler alone skips the day after clocks go forward
 
 

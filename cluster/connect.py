@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = True) -> Itera
         options["address"] = address
     else:
         log.info("starting a local Ray; set RAY_ADDRESS to use a cluster")
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # what Ray does unasked, with a warning
+        if "ray" not in sys.modules:  # which read this when it was imported: its parts would disagree about the token
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # what Ray does unasked, with a warning
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # no cloud can take this node away
         # "local", or Ray would join whatever cluster it finds started on this machine.
         options |= {

@@ -97,6 +97,25 @@ def test_long_samples_are_saved_in_the_bucket_and_go_on_from_there(
         assert storage.read_bytes(f"{bucket}/samples/{name}") == (tmp_path / "whole" / name).read_bytes(), name
 
 
+def test_a_ledger_in_the_bucket_lets_one_of_two_schedulers_through(bucket: str) -> None:
+    from pipeline.scheduling.ledger import Attempt, Ledger
+
+    one, two = Ledger(bucket), Ledger(bucket)
+
+    def attempt(ledger: Ledger) -> Attempt:
+        return Attempt(
+            corpus="c", number=1, schedule="s", instant="20260101T000000Z", stage="build", tried=0, command=("jobs/x.py",),
+            submitted=1.0, by=ledger.writer, retries=0, retry_after_s=0.0,
+        )  # fmt: skip
+
+    assert [one.append(attempt(one)), two.append(attempt(two)), one.append(attempt(one))] == [True, False, True]
+    assert one.start(attempt(one), {})
+    assert not two.start(attempt(one), {})
+    assert two.end(attempt(one), "succeeded", {"result": {}})
+    (entry,) = one.entries("c")
+    assert (entry.status, entry.attempt) == ("succeeded", attempt(one))
+
+
 def test_a_failed_upload_leaves_nothing(bucket: str) -> None:
     def fail(size: int) -> None:
         with storage.writing(f"{bucket}/half") as file:

@@ -18,7 +18,7 @@ HOUSE = Path(__file__).parent.parent.parent
 PLANTED = "planted-6f1d2c"
 RECIPE = """
 corpus: {{name: mine, source: {source}, val: 0.2, test: 0.0}}
-train: {{num_layers: 1, hidden_size: 16, global_batch_size: 8, seq_len: 32, max_steps: 10, eval_every: 10, num_workers: 2}}
+train: {{num_layers: 1, hidden_size: 16, global_batch_size: 8, seq_len: 32, max_steps: 10, eval_every: 10, num_workers: 1}}
 """
 
 

@@ -67,18 +67,17 @@ def test_another_host_name_is_refused(server: str) -> None:
 @pytest.mark.parametrize("first", ["", "import ray._private.ray_constants"], ids=["ray later", "ray imported before"])
 def test_a_local_ray_listens_on_loopback_and_its_token_is_private(tmp_path: Path, first: str) -> None:
     """What listens after ray_session has begun, and who may read the token that Ray wrote."""
-    code = f"""
+    code = """
 import json, os, psutil
-{first}
+FIRST
 from cluster.connect import ray_session
 with ray_session(num_cpus=1):
-    own = psutil.Process().children(recursive=True)
-    ours = {process.pid for process in own}
+    ours = {process.pid for process in psutil.Process().children(recursive=True)}
     found = [(c.laddr.ip, c.laddr.port) for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in ours]
     import ray
     dashboard = ray._private.worker._global_node.webui_url
-print(json.dumps(dict(listening=found, dashboard=dashboard)))
-"""
+print(json.dumps({"listening": found, "dashboard": dashboard}))
+""".replace("FIRST", first)
     token = tmp_path / "home" / ".ray" / "auth_token"
     environment = {**os.environ, "HOME": str(tmp_path / "home"), "UNREASONABLE_ROOT": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, env=environment, capture_output=True, text=True, check=False)

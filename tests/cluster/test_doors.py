@@ -64,20 +64,18 @@ def test_another_host_name_is_refused(server: str) -> None:
     assert refused.value.code == 403
 
 
-@pytest.mark.parametrize("first", ["", "import ray._private.ray_constants"], ids=["ray later", "ray imported before"])
-def test_a_local_ray_listens_on_loopback_and_its_token_is_private(tmp_path: Path, first: str) -> None:
-    """What listens after ray_session has begun, and who may read the token that Ray wrote."""
+def test_a_local_ray_listens_on_loopback_and_its_token_is_private(tmp_path: Path) -> None:
+    """What listens after ray_session has begun, and who may read the token that Ray wrote; Ray was imported before."""
     code = """
 import json, os, psutil
-FIRST
+import ray._private.ray_constants
 from cluster.connect import ray_session
 with ray_session(num_cpus=1):
     ours = {process.pid for process in psutil.Process().children(recursive=True)}
     found = [(c.laddr.ip, c.laddr.port) for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in ours]
-    import ray
     dashboard = ray._private.worker._global_node.webui_url
 print(json.dumps({"listening": found, "dashboard": dashboard}))
-""".replace("FIRST", first)
+"""
     token = tmp_path / "home" / ".ray" / "auth_token"
     environment = {**os.environ, "HOME": str(tmp_path / "home"), "UNREASONABLE_ROOT": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, env=environment, capture_output=True, text=True, check=False)

@@ -101,6 +101,7 @@ def session(environment: dict[str, str], **changes: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.long
 def test_a_cluster_that_does_not_take_us_in_is_one_clear_line(head: dict[str, str], tmp_path: Path) -> None:
     gcs = head["HEAD_ADDRESS"]
     wrong = tmp_path / "wrong"

@@ -67,6 +67,7 @@ def test_wrong_values_are_one_line_and_status_two(arguments: list[str], expected
     assert expected in errors[0]
 
 
+@pytest.mark.long  # tests/test_s3.py runs the same jobs on a root on S3
 def test_a_recipe_from_source_to_report(tmp_path: Path, texts: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(RECIPE.format(source=texts))

@@ -168,8 +168,8 @@ def test_what_ray_says_in_our_words(error: Exception, message: str) -> None:
 
 @pytest.mark.long
 def test_a_stopped_job_leaves_a_run_that_can_be_resumed(head: dict[str, str], tmp_path: Path) -> None:
-    environment = {**head, "UNREASONABLE_ROOT": str(tmp_path / "root")}
-    entry = ["python", "jobs/train.py", *SMALL, "--max_steps=4000", "--eval_every=4000", "--checkpoint_every=50"]
+    environment, root = head, ["--root", str(tmp_path / "root")]  # a job has the cluster's environment, not the client's
+    entry = ["python", "jobs/train.py", *root, *SMALL, "--max_steps=1500", "--eval_every=1500", "--checkpoint_every=20"]
     options = ["--no-wait", "--submission-id", "to-be-stopped", "--working-dir", "."]
     submitted = ray(environment, "submit", *options, "--", *entry)
     assert submitted.returncode == 0, submitted.stdout
@@ -177,7 +177,7 @@ def test_a_stopped_job_leaves_a_run_that_can_be_resumed(head: dict[str, str], tm
     assert ray(environment, "stop", "to-be-stopped").returncode == 0
     logs = ray(environment, "logs", "to-be-stopped").stdout
     (run_id,) = set(re.findall(r"run (\d{8}-\d{6}-[0-9a-f]{6})", logs))
-    done = submit(environment, "python", "jobs/train.py", "--resume", run_id, "--max_steps=1500")
+    done = submit(environment, "python", "jobs/train.py", *root, "--resume", run_id)
     assert done.returncode == 0, done.stdout[-3000:]
     rows = [json.loads(line)["step"] for line in (tmp_path / "root" / "runs" / run_id / "metrics.jsonl").open()]
     assert rows == list(range(1, 1501))

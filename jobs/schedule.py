@@ -21,9 +21,9 @@ from typing import Any
 from jobs.command import Parser, conclude, show_table
 from pipeline import storage
 from pipeline.progress import duration
-from pipeline.scheduling.config import load_schedules
+from pipeline.scheduling.config import Schedule, load_schedules
 from pipeline.scheduling.ledger import FAILED, SUCCEEDED, Attempt, Ledger
-from pipeline.scheduling.scheduler import Scheduler
+from pipeline.scheduling.scheduler import Scheduler, overview
 
 log = logging.getLogger("unreasonable")
 
@@ -49,16 +49,6 @@ class Submitted:
         return found
 
 
-class Nowhere:
-    """For --list, which asks no cluster."""
-
-    def submit(self, attempt: Attempt) -> None:
-        raise NotImplementedError
-
-    def status(self, job_id: str) -> str | None:
-        raise NotImplementedError
-
-
 def now() -> datetime:
     return datetime.now(UTC)
 
@@ -69,7 +59,7 @@ def run(values: dict[str, Any]) -> dict[str, Any]:
         return perform(Ledger(root), values["perform"])
     schedules = load_schedules(values["schedule"])
     if values["list"]:
-        return show(Scheduler(schedules, Ledger(root), Nowhere(), root))
+        return show(schedules, Ledger(root), root)
     from cluster.submission import RayJobs
 
     storage.check_writable(root)
@@ -80,7 +70,7 @@ def run(values: dict[str, Any]) -> dict[str, Any]:
         scheduler.look(now())
         return summary(scheduler)
     log.info("%d schedules; looking every %s; Ctrl-C ends the scheduler, not its jobs", len(schedules), duration(LOOK_S))
-    show(scheduler)
+    show(schedules, scheduler.ledger, root)
     while True:
         patiently(scheduler)
         time.sleep(LOOK_S)
@@ -106,19 +96,19 @@ def run_now(scheduler: Scheduler, name: str) -> dict[str, Any]:
             return summary(scheduler)
 
 
-def show(scheduler: Scheduler) -> dict[str, Any]:
-    rows = scheduler.overview(now())
+def show(schedules: list[Schedule], ledger: Ledger, root: str) -> dict[str, Any]:
+    rows = overview(schedules, ledger, now())
     table = [("schedule", "corpus", "next", "last", "came out", "age")]
     for row in rows:
         out = " ".join(filter(None, [row["stage"], row["status"], row["error"] and f"({row['error'][:80]})"]))
         age = "" if row["age_s"] is None else duration(row["age_s"])
         table.append((row["schedule"], row["corpus"], row["next"] or "never", row["last"] or "", out, age))
     show_table(table)
-    return {"root": scheduler.root, "schedules": rows}
+    return {"root": root, "schedules": rows}
 
 
 def summary(scheduler: Scheduler) -> dict[str, Any]:
-    shown = show(scheduler)
+    shown = show(scheduler.schedules, scheduler.ledger, scheduler.root)
     broken = [r["schedule"] for r in shown["schedules"] if r["status"] not in ("never", "submitted", "running", SUCCEEDED)]
     given_up = [row["schedule"] for row in shown["schedules"] if row["schedule"] in broken and not row["will_retry"]]
     return {**shown, "failed": given_up, "exit_status": 1 if given_up else 0}

@@ -70,31 +70,6 @@ class Scheduler:
                 return schedule
         raise InputError(f"no schedule {name!r}; there are {', '.join(schedule.name for schedule in self.schedules)}.")
 
-    def overview(self, now: datetime) -> list[dict[str, Any]]:
-        """A row a schedule: when it fires next, and how it last came out."""
-        rows = []
-        for schedule in self.schedules:
-            own = [entry for entry in self.ledger.entries(schedule.corpus) if entry.attempt.schedule == schedule.name]
-            last, following = own[-1] if own else None, next_firing(schedule, now)
-            rows.append(
-                {
-                    "schedule": schedule.name,
-                    "corpus": schedule.corpus,
-                    "next": following.isoformat() if following else None,
-                    "last": last.attempt.instant if last else None,
-                    "stage": last.attempt.stage if last else None,
-                    "tried": last.attempt.tried + 1 if last else 0,
-                    "status": last.status if last else "never",
-                    "error": (last.ended or {}).get("error") if last else None,
-                    "result": (last.ended or {}).get("result") if last else None,
-                    "age_s": now.timestamp() - float((last.ended or {"time": last.attempt.submitted})["time"])
-                    if last
-                    else None,
-                    "will_retry": bool(last and last.retry_at() is not None),
-                }
-            )
-        return rows
-
     def _follow(self, entry: Entry) -> None:
         """Ask after an attempt that has not said how it ended."""
         attempt, status = entry.attempt, self.jobs.status(entry.attempt.job_id)
@@ -164,3 +139,27 @@ class Scheduler:
         log.info("submitting %s: %s", attempt.job_id, " ".join(attempt.command))
         self.jobs.submit(attempt)
         return True
+
+
+def overview(schedules: list[Schedule], ledger: Ledger, now: datetime) -> list[dict[str, Any]]:
+    """A row a schedule: when it fires next, and how it last came out."""
+    rows = []
+    for schedule in schedules:
+        own = [entry for entry in ledger.entries(schedule.corpus) if entry.attempt.schedule == schedule.name]
+        last, following = own[-1] if own else None, next_firing(schedule, now)
+        rows.append(
+            {
+                "schedule": schedule.name,
+                "corpus": schedule.corpus,
+                "next": following.isoformat() if following else None,
+                "last": last.attempt.instant if last else None,
+                "stage": last.attempt.stage if last else None,
+                "tried": last.attempt.tried + 1 if last else 0,
+                "status": last.status if last else "never",
+                "error": (last.ended or {}).get("error") if last else None,
+                "result": (last.ended or {}).get("result") if last else None,
+                "age_s": now.timestamp() - float((last.ended or {"time": last.attempt.submitted})["time"]) if last else None,
+                "will_retry": bool(last and last.retry_at() is not None),
+            }
+        )
+    return rows

@@ -18,7 +18,7 @@ from pipeline import storage
 from pipeline.errors import InputError
 from pipeline.scheduling.config import Schedule, load_schedules
 from pipeline.scheduling.ledger import FAILED, SUCCEEDED, Attempt, Entry, Ledger
-from pipeline.scheduling.scheduler import ENDED, RUNNING, Scheduler
+from pipeline.scheduling.scheduler import ENDED, RUNNING, Scheduler, overview
 
 START = datetime(2026, 5, 1, 12, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -114,7 +114,7 @@ def test_a_failure_is_tried_again_with_backoff_and_then_given_up(tmp_path: Path)
             scheduler.look(datetime.fromtimestamp(last.ended["time"] + wait + 1, UTC))
     scheduler.look(now)
     assert len(entries(scheduler)) == 3
-    (row,) = scheduler.overview(now)
+    (row,) = overview(scheduler.schedules, scheduler.ledger, now)
     assert (row["status"], row["tried"], row["error"], row["will_retry"]) == ("failed", 3, "disk full", False)
 
 

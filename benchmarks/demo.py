@@ -33,11 +33,24 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         began = time.monotonic()
-        command = [sys.executable, "-u", "jobs/reproduce.py", "--recipe", arguments.recipe, "--root", root]
+        command = [
+            sys.executable,
+            "-u",
+            "jobs/reproduce.py",
+            "--recipe",
+            arguments.recipe,
+            "--root",
+            root,
+        ]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         seen: list[tuple[float, str]] = []
         with subprocess.Popen(
-            command, cwd=HOUSE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=HOUSE,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as job:
             assert job.stderr is not None
             assert job.stdout is not None
@@ -46,7 +59,12 @@ def main() -> None:
                 print(f"{seen[-1][0]:7.1f}s  {line.rstrip()}", file=sys.stderr)
             result = json.loads(job.stdout.read().splitlines()[-1])
         total = time.monotonic() - began
-    figures = {"total_s": round(total, 1), "stages_s": result["seconds"], "startup_s": startup(seen), "cores": os.cpu_count()}
+    figures = {
+        "total_s": round(total, 1),
+        "stages_s": result["seconds"],
+        "startup_s": startup(seen),
+        "cores": os.cpu_count(),
+    }
     figures["startup_share"] = round(sum(figures["startup_s"].values()) / total, 3)
     figures["val_bits_per_byte"] = result["val_bits_per_byte"]
     print(json.dumps(figures))
@@ -58,7 +76,9 @@ def startup(seen: list[tuple[float, str]]) -> dict[str, float]:
     for stage, first, work in STAGES:
         start = next((at for at, line in seen if line.startswith(first)), None)
         if start is not None:
-            found[stage] = round(next(at for at, line in seen if at >= start and work in line) - start, 1)
+            found[stage] = round(
+                next(at for at, line in seen if at >= start and work in line) - start, 1
+            )
     return found
 
 

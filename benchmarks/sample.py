@@ -31,10 +31,10 @@ import torch
 from torch import nn
 
 from pipeline.corpora.vocab import Vocab
-from pipeline.sampling.engine import Engine, Request
+from pipeline.engine.engine import Engine, Request
 from pipeline.training import checkpoint
 from pipeline.training.config import ModelConfig
-from pipeline.training.model import CharRNN, initialize
+from pipeline.model.network import CharRNN, initialize
 
 SHAPES = {"2x512": (2, 512), "3x512": (3, 512), "3x700": (3, 700)}
 LANES = (1, 16, 64, 256)
@@ -44,22 +44,33 @@ JOB_FILES, JOB_CHARS = 64, 100_000
 
 def main() -> None:
     warnings.filterwarnings("ignore")  # torch.ao is to be replaced, oneDNN's switches likewise
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--shape", default="", help="only this shape")
     parser.add_argument("--lanes", type=int, nargs="*", default=list(LANES))
     parser.add_argument("--no_job", action="store_true", help="leave the whole job out")
     arguments = parser.parse_args()
-    result: dict[str, Any] = {"cores": os.cpu_count(), "load_before": os.getloadavg()[0], "ceilings": ceilings()}
+    result: dict[str, Any] = {
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        "ceilings": ceilings(),
+    }
     for name in [arguments.shape] if arguments.shape else SHAPES:
         model = network(*SHAPES[name])
-        result[name] = {lanes: compare(model, lanes, arguments.rounds, arguments.seconds) for lanes in arguments.lanes}
+        result[name] = {
+            lanes: compare(model, lanes, arguments.rounds, arguments.seconds)
+            for lanes in arguments.lanes
+        }
         for lanes, found in result[name].items():
             found["share of ceiling"] = share(model, lanes, found, result["ceilings"])
             print(f"{name}, {lanes} lanes: {json.dumps(found)}", file=sys.stderr, flush=True)
     if not arguments.no_job:
-        result["job"] = [job(network(*SHAPES["2x512"]), precision) for precision in ("int8", "fp32")]
+        result["job"] = [
+            job(network(*SHAPES["2x512"]), precision) for precision in ("int8", "fp32")
+        ]
     print(json.dumps(result))
 
 
@@ -76,16 +87,23 @@ def compare(model: CharRNN, lanes: int, rounds: int, seconds: float) -> dict[str
     speeds: dict[str, list[float]] = {}
     for _ in range(rounds):
         for kind, sides in baselines.items():
-            best = max(_speed(step, lanes, seconds, threads, onednn) for step, threads, onednn in sides)
+            best = max(
+                _speed(step, lanes, seconds, threads, onednn) for step, threads, onednn in sides
+            )
             speeds.setdefault(f"torch {kind}", []).append(best)
         for precision, run in ours.items():
             speeds.setdefault(f"ours {precision}", []).append(run(seconds))
     ratios = {
-        f"{ours} / {theirs}": round(statistics.median(a / b for a, b in zip(speeds[ours], speeds[theirs], strict=True)), 2)
+        f"{ours} / {theirs}": round(
+            statistics.median(a / b for a, b in zip(speeds[ours], speeds[theirs], strict=True)), 2
+        )
         for ours in ("ours fp32", "ours int8")
         for theirs in ("torch fp32", "torch int8")
     }
-    return {"chars_per_sec": {name: round(statistics.median(found)) for name, found in speeds.items()}, "ratios": ratios}
+    return {
+        "chars_per_sec": {name: round(statistics.median(found)) for name, found in speeds.items()},
+        "ratios": ratios,
+    }
 
 
 class PerCharacter(nn.Module):
@@ -96,7 +114,11 @@ class PerCharacter(nn.Module):
         size, layers = model.config.hidden_size, model.config.num_layers
         self.cells = cells
         inputs = [SYMBOLS, *[size] * (layers - 1)]
-        self.lstm = nn.ModuleList(map(nn.LSTMCell, inputs, [size] * layers)) if cells else nn.LSTM(SYMBOLS, size, layers)
+        self.lstm = (
+            nn.ModuleList(map(nn.LSTMCell, inputs, [size] * layers))
+            if cells
+            else nn.LSTM(SYMBOLS, size, layers)
+        )
         self.head = nn.Linear(size, SYMBOLS)
         self.eye = nn.Buffer(torch.eye(SYMBOLS))
         self.state: Any = None
@@ -125,11 +147,18 @@ Side = tuple[PerCharacter, int, bool]  # a network, its threads, oneDNN
 
 def _float_baselines(model: CharRNN, lanes: int) -> list[Side]:
     networks = [PerCharacter(model, cells=cells).eval() for cells in (False, True)]
-    return [(network, threads, onednn) for network in networks for threads in (1, ACTORS) for onednn in (True, False)]
+    return [
+        (network, threads, onednn)
+        for network in networks
+        for threads in (1, ACTORS)
+        for onednn in (True, False)
+    ]
 
 
 def _int_baselines(model: CharRNN, lanes: int) -> list[Side]:
-    quantised = torch.ao.quantization.quantize_dynamic(PerCharacter(model, cells=False).eval(), {nn.LSTM, nn.Linear})
+    quantised = torch.ao.quantization.quantize_dynamic(
+        PerCharacter(model, cells=False).eval(), {nn.LSTM, nn.Linear}
+    )
     return [(quantised, threads, True) for threads in (1, ACTORS)]
 
 
@@ -179,7 +208,10 @@ def ceilings() -> dict[str, float]:
     torch.set_num_threads(1)
     for rows, inputs, outputs in ((1024, 1024, 1024), (64, 512, 2048), (16, 512, 2048)):
         a, b = torch.randn(rows, inputs), torch.randn(outputs, inputs)
-        c, d = (torch.randint(-127, 127, shape, dtype=torch.int8) for shape in ((rows, inputs), (outputs, inputs)))
+        c, d = (
+            torch.randint(-127, 127, shape, dtype=torch.int8)
+            for shape in ((rows, inputs), (outputs, inputs))
+        )
         e, f = b.t().contiguous(), d.t().contiguous()
         once = 2 * rows * inputs * outputs * ACTORS  # as many cores, each with products of its own
         calls = {"fp32 operations": [lambda: a @ b.t(), lambda: a @ e],  # noqa: B023
@@ -188,7 +220,9 @@ def ceilings() -> dict[str, float]:
             found[kind] = max(found[kind], *(once / _best(product) for product in products))
     for megabytes in (2, 4, 8, 16, 32):
         memory = torch.ones(megabytes << 18)
-        found[f"bytes read, {megabytes} MiB"] = (megabytes << 20) / _best(lambda memory=memory: memory.sum())  # type: ignore[misc]
+        found[f"bytes read, {megabytes} MiB"] = (megabytes << 20) / _best(
+            lambda memory=memory: memory.sum()
+        )  # type: ignore[misc]
     return found
 
 
@@ -201,7 +235,9 @@ def _best(call: Callable[[], Any]) -> float:
     return min(times)
 
 
-def share(model: CharRNN, lanes: int, found: dict[str, Any], limits: dict[str, float]) -> dict[str, float]:
+def share(
+    model: CharRNN, lanes: int, found: dict[str, Any], limits: dict[str, float]
+) -> dict[str, float]:
     """Our speed over what the ceilings allow: products for many lanes; for one, reading every weight for every character."""
     size, layers = model.config.hidden_size, model.config.num_layers
     weights = (2 * layers - 1) * 4 * size * size + size * SYMBOLS
@@ -220,7 +256,13 @@ def job(model: CharRNN, precision: str) -> dict[str, Any]:
     engine = _ours(model, JOB_FILES, precision)
     with tempfile.TemporaryDirectory() as root:
         vocab = Vocab("byte", range(SYMBOLS))
-        about = {"corpus": {"name": "none"}, "first_tokens": [(0, 1)], "step": 0, "train": {}, "metrics": {}}
+        about = {
+            "corpus": {"name": "none"},
+            "first_tokens": [(0, 1)],
+            "step": 0,
+            "train": {},
+            "metrics": {},
+        }
         url = str(Path(root, "runs", "bench", checkpoint.name(1)))
         checkpoint.write(url, checkpoint.artifact_files(model, vocab, about))
         before = engine(5.0)
@@ -229,7 +271,9 @@ def job(model: CharRNN, precision: str) -> dict[str, Any]:
             str(JOB_CHARS), "--num_workers", str(ACTORS), "--precision", precision,
         ]  # fmt: skip
         began = time.monotonic()
-        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1]
+        )
         seconds = time.monotonic() - began
         after = engine(5.0)
     summary = json.loads(done.stdout.splitlines()[-1])

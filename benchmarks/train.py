@@ -23,8 +23,18 @@ from pathlib import Path
 from typing import Any
 
 SHAPES = {
-    "2x512, 100 lanes x 100": {"num_layers": 2, "hidden_size": 512, "global_batch_size": 100, "seq_len": 100},
-    "1x256, 32 lanes x 64": {"num_layers": 1, "hidden_size": 256, "global_batch_size": 32, "seq_len": 64},
+    "2x512, 100 lanes x 100": {
+        "num_layers": 2,
+        "hidden_size": 512,
+        "global_batch_size": 100,
+        "seq_len": 100,
+    },
+    "1x256, 32 lanes x 64": {
+        "num_layers": 1,
+        "hidden_size": 256,
+        "global_batch_size": 32,
+        "seq_len": 64,
+    },
 }
 CORES = os.cpu_count() or 1
 
@@ -50,24 +60,45 @@ def compare(root: str, rounds: int, seconds: float, only: str) -> dict[str, Any]
     from pipeline.corpora.manifest import open_corpus
     from pipeline.recipes import load_recipe
 
-    build_corpus(CorpusConfig(**{**load_recipe("pystdlib")["corpus"], "split": "tail", "val": 20_000, "test": 0}), root)
+    build_corpus(
+        CorpusConfig(
+            **{**load_recipe("pystdlib")["corpus"], "split": "tail", "val": 20_000, "test": 0}
+        ),
+        root,
+    )
     vocab_size = len(open_corpus(root, "pystdlib").vocab)
     result: dict[str, Any] = {"cores": CORES, "load_before": os.getloadavg()[0]}
     with ray_session():
-        for name, shape in ((name, shape) for name, shape in SHAPES.items() if name.startswith(only)):
+        for name, shape in (
+            (name, shape) for name, shape in SHAPES.items() if name.startswith(only)
+        ):
             found: dict[str, list[float]] = {"bare": [], "one worker": [], f"{CORES} workers": []}
             for number in range(rounds):
                 found["bare"].append(in_a_process({**shape, "vocab_size": vocab_size}, seconds))
-                found["one worker"].append(job(root, f"one-{number}-{shape['hidden_size']}", shape, seconds, 1, CORES))
-                found[f"{CORES} workers"].append(job(root, f"all-{number}-{shape['hidden_size']}", shape, seconds, CORES, 1))
-                say(f"{name}, round {number + 1}: " + ", ".join(f"{k} {v[-1]:,.0f} chars/s" for k, v in found.items()))
+                found["one worker"].append(
+                    job(root, f"one-{number}-{shape['hidden_size']}", shape, seconds, 1, CORES)
+                )
+                found[f"{CORES} workers"].append(
+                    job(root, f"all-{number}-{shape['hidden_size']}", shape, seconds, CORES, 1)
+                )
+                say(
+                    f"{name}, round {number + 1}: "
+                    + ", ".join(f"{k} {v[-1]:,.0f} chars/s" for k, v in found.items())
+                )
             ratios = {
-                key: round(statistics.median(ours / theirs for ours, theirs in zip(values, found["bare"], strict=True)), 3)
+                key: round(
+                    statistics.median(
+                        ours / theirs for ours, theirs in zip(values, found["bare"], strict=True)
+                    ),
+                    3,
+                )
                 for key, values in found.items()
                 if key != "bare"
             }
             result[name] = {
-                "chars_per_sec": {key: round(statistics.median(values)) for key, values in found.items()},
+                "chars_per_sec": {
+                    key: round(statistics.median(values)) for key, values in found.items()
+                },
                 "ratio_to_bare": ratios,
                 "outside": outside(root, shape, seconds),
                 "checkpoint": checkpoint_cost(root, f"save-{shape['hidden_size']}", shape, seconds),
@@ -91,7 +122,10 @@ def bare(shape: dict[str, int], seconds: float) -> float:
     torch.set_num_threads(CORES)
     torch.manual_seed(0)
     lanes, time_steps, vocab = shape["global_batch_size"], shape["seq_len"], shape["vocab_size"]
-    rnn, head = nn.LSTM(vocab, shape["hidden_size"], shape["num_layers"]), nn.Linear(shape["hidden_size"], vocab)
+    rnn, head = (
+        nn.LSTM(vocab, shape["hidden_size"], shape["num_layers"]),
+        nn.Linear(shape["hidden_size"], vocab),
+    )
     parameters = [*rnn.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1e-3, foreach=True)
     state = None
@@ -115,18 +149,36 @@ def settings(shape: dict[str, int], **changes: Any) -> Any:
     from pipeline.training.config import TrainConfig
 
     return TrainConfig(
-        corpus="pystdlib", optimizer="adam", learning_rate=1e-3, max_epochs=0, eval_every=10**9, **{**shape, **changes}
+        corpus="pystdlib",
+        optimizer="adam",
+        learning_rate=1e-3,
+        max_epochs=0,
+        eval_every=10**9,
+        **{**shape, **changes},
     )
 
 
-def job(root: str, run: str, shape: dict[str, int], seconds: float, workers: int, cpus: int, **changes: Any) -> float:
+def job(
+    root: str,
+    run: str,
+    shape: dict[str, int],
+    seconds: float,
+    workers: int,
+    cpus: int,
+    **changes: Any,
+) -> float:
     """Characters a second of the training job, from its journal: the first fifth of the rows is left out."""
     from pipeline.corpora.manifest import open_corpus
-    from pipeline.training.trainer import run_training
+    from pipeline.training.on_ray import run_training
 
-    config = settings(shape, num_workers=workers, cpus_per_worker=cpus, max_minutes=seconds / 60, **changes)
+    config = settings(
+        shape, num_workers=workers, cpus_per_worker=cpus, max_minutes=seconds / 60, **changes
+    )
     run_training(config, root, run, run, open_corpus(root, "pystdlib"))
-    times = [json.loads(line)["time"] for line in Path(root, "runs", run, "metrics.jsonl").read_text().splitlines()]
+    times = [
+        json.loads(line)["time"]
+        for line in Path(root, "runs", run, "metrics.jsonl").read_text().splitlines()
+    ]
     times = times[max(1, len(times) // 5) : -1]  # the last step waits for the evaluation
     return (len(times) - 1) * shape["global_batch_size"] * shape["seq_len"] / (times[-1] - times[0])
 
@@ -141,7 +193,9 @@ def outside(root: str, shape: dict[str, int], seconds: float) -> dict[str, float
     from pipeline.training.optim import FlatGradient
 
     torch.set_num_threads(CORES)
-    trainer = rank.Trainer(settings(shape, max_steps=10**6), open_corpus(root, "pystdlib"), torch.device("cpu"))
+    trainer = rank.Trainer(
+        settings(shape, max_steps=10**6), open_corpus(root, "pystdlib"), torch.device("cpu")
+    )
     spent: dict[str, float] = {}
 
     def timed(owner: Any, name: str) -> None:
@@ -155,7 +209,12 @@ def outside(root: str, shape: dict[str, int], seconds: float) -> dict[str, float
 
         setattr(owner, name, wrapper)
 
-    for owner, name in ((LanePlan, "batch"), (FlatGradient, "zero"), (FlatGradient, "reduce"), (FlatGradient, "clip")):
+    for owner, name in (
+        (LanePlan, "batch"),
+        (FlatGradient, "zero"),
+        (FlatGradient, "reduce"),
+        (FlatGradient, "clip"),
+    ):
         timed(owner, name)
     timed(trainer, "_accumulated")
     timed(trainer.optimizer, "step")
@@ -170,16 +229,26 @@ def outside(root: str, shape: dict[str, int], seconds: float) -> dict[str, float
     total = time.perf_counter() - began
     work = spent["_accumulated"] - spent["batch"] + spent["step"]
     shares = {key: round(spent[key] / total, 5) for key in ("batch", "zero", "reduce", "clip")}
-    return {"share": round(1 - work / total, 4), "seconds_a_step": round(total / steps, 5), **shares}
+    return {
+        "share": round(1 - work / total, 4),
+        "seconds_a_step": round(total / steps, 5),
+        **shares,
+    }
 
 
 def checkpoint_cost(root: str, run: str, shape: dict[str, int], seconds: float) -> dict[str, float]:
     """What checkpoints cost training while they are written beside it, as a share of a minute with one."""
     every = max(2, round(0.3 * job_steps(shape, seconds)))
     job(root, run, shape, 2 * seconds, CORES, 1, checkpoint_every=every)
-    rows = [json.loads(line) for line in Path(root, "runs", run, "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in Path(root, "runs", run, "metrics.jsonl").read_text().splitlines()
+    ]
     rows = rows[max(1, len(rows) // 10) : -1]
-    gaps = [(after["time"] - before["time"], before["step"]) for before, after in itertools.pairwise(rows)]
+    gaps = [
+        (after["time"] - before["time"], before["step"])
+        for before, after in itertools.pairwise(rows)
+    ]
     plain = statistics.median(gap for gap, step in gaps if step % every)
     # The step after a save begins late, and some steps run beside the write: count all that is above the median.
     window = max(1, round(1.0 / plain))
@@ -197,7 +266,15 @@ def checkpoint_cost(root: str, run: str, shape: dict[str, int], seconds: float) 
 
 def job_steps(shape: dict[str, int], seconds: float) -> int:
     """Roughly how many steps the job makes in some seconds."""
-    flops = 20.0 * shape["num_layers"] * 8 * shape["hidden_size"] ** 2 * shape["global_batch_size"] * shape["seq_len"] / 6
+    flops = (
+        20.0
+        * shape["num_layers"]
+        * 8
+        * shape["hidden_size"] ** 2
+        * shape["global_batch_size"]
+        * shape["seq_len"]
+        / 6
+    )
     return max(8, int(seconds / (flops / 1.5e11)))
 
 

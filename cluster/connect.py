@@ -1,4 +1,7 @@
-"""The one place that decides where Ray is: $RAY_ADDRESS, else a local one that ends with the job."""
+"""The one place that decides where Ray is:
+
+$RAY_ADDRESS, else a local one that ends with the job.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from typing import Any
 
 log = logging.getLogger("unreasonable")
 
-# What workers need of the driver's environment, beyond what their own node has. Secrets are not forwarded: nodes have
-# credentials of their own, and a runtime environment can be read in the dashboard.
+# What workers need of the driver's environment, beyond what their own node has. Secrets are not
+# forwarded: nodes have credentials of their own, and anyone who may open the dashboard can read a
+# runtime environment.
 FORWARDED = (
     "UNREASONABLE_ROOT",
     "UNREASONABLE_CACHE",
@@ -25,8 +29,10 @@ FORWARDED = (
     "AWS_DEFAULT_REGION",
 )
 
-LOOK_S = 10.0  # for a head that is far away
-LOCAL_MEMORY_BYTES = 512 << 20  # object store of a local Ray: results are small, text goes through files
+CONNECT_TIMEOUT_S = 10.0  # long enough for a head that is far away
+# The object store of a local Ray. It can be small: tasks return figures, and text goes through
+# files.
+LOCAL_MEMORY_BYTES = 512 << 20
 
 
 class ConnectionFailedError(Exception):
@@ -35,31 +41,26 @@ class ConnectionFailedError(Exception):
 
 @contextlib.contextmanager
 def ray_session(num_cpus: int | None = None, *, dashboard: bool = True) -> Iterator[Any]:
-    """Connect to Ray for the length of the block; a local Ray (with `num_cpus`, default all) is shut down after it.
+    """Connect to Ray for the length of the block. A local Ray is shut down after it.
 
-    Without `dashboard` a local Ray leaves more of the processor to the work; Ray Train needs it, for its state API.
+    `num_cpus` is for a local Ray; None is all that there are. Without `dashboard` a local Ray
+    leaves more of the processor to the work; Ray Train needs it, for its state API.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")  # how long report() waits for the controller
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; says so on every start otherwise
     address = os.environ.get("RAY_ADDRESS")
-    forwarded = {name: os.environ[name] for name in FORWARDED if name in os.environ and name not in _job_env_vars()}
-    if address and address.startswith(("http://", "https://")):
-        raise ConnectionFailedError(
-            f"RAY_ADDRESS is {address}, a dashboard: submit the job there (ray job submit --working-dir . -- python jobs/...), "
-            "or give the head's own address, such as host:6379."
-        )
-    _check_there(address)
-    options: dict[str, Any] = {"logging_level": logging.WARNING, "runtime_env": {"env_vars": forwarded}}
+    # Defaults: what is set in the environment stays.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # How long Ray Train's report() may wait for the controller's next poll.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    # This is the coming default. Where it is unset, Ray says so at every start.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address:
-        options["address"] = address
+        _check_address(address)
+        where: dict[str, Any] = {"address": address}
     else:
         log.info("starting a local Ray; set RAY_ADDRESS to use a cluster")
-        if "ray" not in sys.modules:  # which read this when it was imported: its parts would disagree about the token
-            os.environ.setdefault("RAY_AUTH_MODE", "token")  # what Ray does unasked, with a warning
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # no cloud can take this node away
-        # "local", or Ray would join whatever cluster it finds started on this machine.
-        options |= {
+        _set_local_environment()
+        where = {
+            # Given no address, Ray would join any cluster that it finds started on this machine.
             "address": "local",
             "num_cpus": num_cpus,
             "include_dashboard": dashboard,
@@ -67,17 +68,11 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = True) -> Itera
         }
     import ray
 
+    runtime = {"env_vars": _forwarded()}
     try:
-        ray.init(**options)
+        ray.init(logging_level=logging.WARNING, runtime_env=runtime, **where)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        if address and "connect" in str(error).lower():  # although something listens there
-            raise ConnectionFailedError(
-                f"Ray at {address} does not take us in: a wrong or missing token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH), "
-                f"or another version of Ray or Python than ours, {ray.__version__} ({' '.join(str(error).split())[:120]})."
-            ) from None
-        if address:
-            raise ConnectionFailedError(refusal(address, error)) from None
-        raise ConnectionFailedError(f"cannot start a local Ray: {' '.join(str(error).split())[:300]}") from None
+        raise ConnectionFailedError(_why_not(address, error, ray.__version__)) from None
     _quiet_data()
     _tighten_token()
     try:
@@ -86,40 +81,33 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = True) -> Itera
         ray.shutdown()
 
 
-def _check_there(address: str | None) -> None:
-    """Ray asks for minutes for a head that is not there: look first whether anything listens."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=LOOK_S).close()
-    except OSError as error:
-        raise ConnectionFailedError(refusal(str(address), ConnectionError(str(error)))) from None
-
-
 def refusal(address: str, error: Exception) -> str:
-    """Why a cluster did not take us in, and what to do: one line for each of the usual reasons."""
+    """Why a cluster did not take us in, and what to do: a line for each of the usual reasons."""
     text = " ".join(str(error).split())
     lower = text.lower()
-    if "401" in text or "unauthenticated" in lower or "authentication is enabled but no" in lower or "token" in lower:
-        wrong = "403" in text or "invalid" in lower or "incorrect" in lower
-        state = "refuses the token" if wrong else "asks for a token"
-        return f"Ray at {address} {state}: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the cluster's token file."
-    if "403" in text or "forbidden" in lower:
-        return f"Ray at {address} refuses the token: set RAY_AUTH_TOKEN_PATH to the cluster's token file."
-    if "version" in lower and ("mismatch" in lower or "incompatible" in lower or "not compatible" in lower):
-        return f"Ray at {address} has another version: {text[:200]} Install the cluster's; requirements.lock pins ours."
+    if _is_about_a_token(lower):
+        refused = "403" in lower or "invalid" in lower or "incorrect" in lower
+        state = "refuses the token" if refused else "asks for a token"
+        return (
+            f"Ray at {address} {state}: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH "
+            "to the cluster's token file."
+        )
+    if "403" in lower or "forbidden" in lower:
+        return (
+            f"Ray at {address} refuses the token: set RAY_AUTH_TOKEN_PATH "
+            "to the cluster's token file."
+        )
+    if _is_about_a_version(lower):
+        return (
+            f"Ray at {address} has another version: {text[:200]} "
+            "Install the cluster's; requirements.lock pins ours."
+        )
     if isinstance(error, ConnectionError | TimeoutError) or "connect" in lower:
-        return f"no Ray at {address}: check that the cluster is up and RAY_ADDRESS is right ({text[:120]})."
+        return (
+            f"no Ray at {address}: check that the cluster is up and RAY_ADDRESS is right "
+            f"({text[:120]})."
+        )
     return f"Ray at {address}: {text[:300]}"
-
-
-def _job_env_vars() -> dict[str, str]:
-    """What `ray job submit --runtime-env-json` set for this job: Ray refuses the same names from the driver."""
-    try:
-        return dict(json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")["runtime_env"]["env_vars"])
-    except (ValueError, KeyError, TypeError):
-        return {}
 
 
 def node_count() -> int:
@@ -129,19 +117,94 @@ def node_count() -> int:
     return sum(1 for node in ray.nodes() if node["Alive"])
 
 
+def _check_address(address: str) -> None:
+    """Refuse a dashboard's address, and one where nothing listens."""
+    if address.startswith(("http://", "https://")):
+        raise ConnectionFailedError(
+            f"RAY_ADDRESS is {address}, a dashboard: submit the job there "
+            "(ray job submit --working-dir . -- python jobs/...), "
+            "or give the head's own address, such as host:6379."
+        )
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # a word of Ray's own, such as auto
+    # Ray itself tries for minutes to reach a head that is not there.
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ConnectionFailedError(refusal(address, ConnectionError(str(error)))) from None
+
+
+def _set_local_environment() -> None:
+    # Once Ray is imported, it has read the mode, and a change would make its parts disagree about
+    # the token. Unset, Ray turns token authentication on by itself, with a warning.
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # The watcher asks whether a cloud is about to take a node away. None can take this machine.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+
+
+def _forwarded() -> dict[str, str]:
+    """The part of our environment that workers get."""
+    # Ray refuses a name that both the job's submitter and its driver set.
+    already_set = _job_env_vars()
+    names = [name for name in FORWARDED if name in os.environ and name not in already_set]
+    return {name: os.environ[name] for name in names}
+
+
+def _job_env_vars() -> dict[str, str]:
+    """What `ray job submit --runtime-env-json` set for this job; empty outside of such a job."""
+    try:
+        job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+        return dict(job["runtime_env"]["env_vars"])
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _why_not(address: str | None, error: Exception, ours: str) -> str:
+    """Why ray.init failed. `ours` is our version of Ray."""
+    text = " ".join(str(error).split())
+    if not address:
+        return f"cannot start a local Ray: {text[:300]}"
+    if "connect" in text.lower():
+        # Something listens there, or _check_address had refused it. Ray does not say which of these
+        # it is.
+        return (
+            f"Ray at {address} does not take us in: a wrong or missing token "
+            "(RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH), or another version of Ray or Python "
+            f"than ours, {ours} ({text[:120]})."
+        )
+    return refusal(address, error)
+
+
+def _is_about_a_token(message: str) -> bool:
+    signs = ("401", "unauthenticated", "authentication is enabled but no", "token")
+    return any(sign in message for sign in signs)
+
+
+def _is_about_a_version(message: str) -> bool:
+    signs = ("mismatch", "incompatible", "not compatible")
+    return "version" in message and any(sign in message for sign in signs)
+
+
 def _quiet_data() -> None:
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # our own progress says more, and says it on stderr
     context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1  # a task of ours may take hours, and says so itself
+    # Off: one task of ours may take hours, and says itself how far it is.
+    context.execution_no_progress_timeout_s = -1
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # warns that the bars are off
+    # This one warns that the progress bars are off.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 def _tighten_token() -> None:
-    """Ray writes its authentication token readable to all."""
+    """Make Ray's authentication token readable by its owner alone:
+
+    Ray writes it readable to all.
+    """
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
     if path.exists() and path.stat().st_uid == os.getuid():
         path.chmod(0o600)

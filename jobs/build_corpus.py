@@ -2,52 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.command import Common, Parser, announce, run_command, show_table
 from pipeline.corpora.config import CorpusConfig
 from pipeline.progress import bytes_of, duration
 
+if TYPE_CHECKING:
+    from pipeline.corpora.vocab import Vocab
+
 
 def flags(parser: Parser) -> None:
-    parser.add_argument("--num_workers", type=int, default=0, help="read and encode tasks at once; 0: one per CPU")
-    parser.add_argument("--force", action="store_true", help="build even if the sources have not changed")
-    parser.add_argument("--keep", type=int, default=3, help="versions to keep besides pinned and used ones; 0: all")
-    parser.add_argument("--verify", action="store_true", help="only check every byte of the newest version of --name")
-    parser.add_argument("--list", action="store_true", help="only show which versions of which corpora there are")
+    parser.add_argument(
+        "--num_workers", type=int, default=0, help="read and encode tasks at once; 0: one per CPU"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="build even if the sources have not changed"
+    )
+    parser.add_argument(
+        "--keep", type=int, default=3, help="versions to keep besides pinned and used ones; 0: all"
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="only check every byte of the newest version of --name",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="only show which versions of which corpora there are"
+    )
 
 
 def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
     from cluster.connect import node_count, ray_session
     from pipeline.corpora import retention
-    from pipeline.corpora.build import build_corpus, ray_runner, up_to_date
+    from pipeline.corpora.build import build_corpus, up_to_date
     from pipeline.storage import check_reachable_by
+    from pipeline.tasks import ray_runner
 
-    force, frozen = common.flags["force"], _model_vocab(config, common)
-    summary = None if force else up_to_date(config, common.root, frozen)
-    if summary is None:
+    force = common.flags["force"]
+    frozen = _model_vocab(config, common)
+    result = None if force else up_to_date(config, common.root, frozen)
+    if result is None:
         announce("corpus", config)
+        run = ray_runner(common.flags["num_workers"])
         with ray_session(dashboard=False):
             check_reachable_by(common.root, node_count())
-            summary = build_corpus(config, common.root, ray_runner(common.flags["num_workers"]), force=force, frozen=frozen)
-    removed = retention.prune(common.root, config.name, common.flags["keep"], lambda name: _models(common.root, name))
-    return {**summary, "removed": removed}
+            result = build_corpus(config, common.root, run, force=force, frozen=frozen)
+    removed = retention.prune(
+        common.root, config.name, common.flags["keep"], lambda name: _models(common.root, name)
+    )
+    return {**result.to_json(), "removed": removed}
 
 
-def _model_vocab(config: CorpusConfig, common: Common) -> Any:
+def _model_vocab(config: CorpusConfig, common: Common) -> Vocab | None:
     """The vocabulary of the model that vocab_from names; None when it names a corpus, or nothing."""
     if not config.vocab_from.startswith("models:/"):
         return None
-    import json
+    from pipeline.model.artifact import parse_vocab
+    from pipeline.registry.fetch import fetch_model
 
-    from pipeline.corpora.vocab import Vocab
-    from pipeline.registry import fetch_model
-
-    return Vocab.from_json(json.loads(fetch_model(config.vocab_from, common.root).files["vocab.json"]))
+    artifact = fetch_model(config.vocab_from, common.root)
+    return parse_vocab(artifact.files, artifact.uri)
 
 
 def _models(root: str, name: str) -> dict[str, list[str]]:
-    from pipeline.registry import corpus_references
+    from pipeline.registry.models import corpus_references
 
     return corpus_references(root, name)
 
@@ -58,7 +77,12 @@ def check(values: dict[str, Any], common: Common) -> dict[str, Any]:
     from pipeline.corpora.verify import verify
 
     corpus = open_corpus(common.root, values["name"])
-    return {"corpus": corpus.name, "version": corpus.version, "url": corpus.url, "verified_bytes": verify(corpus)}
+    return {
+        "corpus": corpus.name,
+        "version": corpus.version,
+        "url": corpus.url,
+        "verified_bytes": verify(corpus),
+    }
 
 
 def show(_: dict[str, Any], common: Common) -> dict[str, Any]:
@@ -66,18 +90,45 @@ def show(_: dict[str, Any], common: Common) -> dict[str, Any]:
     from pipeline.corpora.retention import catalogue
 
     rows = [version.row() for version in catalogue(common.root)]
-    table = [("name", "version", "", "text", "documents", "vocabulary", "train / val / test tokens", "age")]
+    table = [
+        (
+            "name",
+            "version",
+            "",
+            "text",
+            "documents",
+            "vocabulary",
+            "train / val / test tokens",
+            "age",
+        )
+    ]
     for row in rows:
         marks = " ".join(mark for mark in ("latest", "pinned") if row[mark])
         tokens = " / ".join(f"{row['tokens'][split]:,}" for split in ("train", "val", "test"))
         vocabulary = f"{row['vocab_size']} {row['unit']}s"
         age = "?" if row["age_s"] is None else duration(row["age_s"])
         table.append(
-            (row["name"], row["version"], marks, bytes_of(row["bytes"]), f"{row['documents']:,}", vocabulary, tokens, age)
+            (
+                row["name"],
+                row["version"],
+                marks,
+                bytes_of(row["bytes"]),
+                f"{row['documents']:,}",
+                vocabulary,
+                tokens,
+                age,
+            )
         )
     show_table(table)
     return {"root": common.root, "corpora": rows}
 
 
 if __name__ == "__main__":
-    run_command(__doc__ or "", "corpus", CorpusConfig, build, extra=flags, instead={"list": show, "verify": check})
+    run_command(
+        __doc__ or "",
+        "corpus",
+        CorpusConfig,
+        build,
+        extra=flags,
+        instead={"list": show, "verify": check},
+    )

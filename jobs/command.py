@@ -22,7 +22,9 @@ log = logging.getLogger("unreasonable")
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit statuses
 C = TypeVar("C")
-Revise = Callable[[dict[str, Any], str, list[str]], dict[str, Any]]  # (recipe, root, command line) -> recipe
+Revise = Callable[
+    [dict[str, Any], str, list[str]], dict[str, Any]
+]  # (recipe, root, command line) -> recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,9 @@ def run_command(
 
     def job() -> dict[str, Any]:
         values, common = _parse(description, section, config_class, argv, extra, revise)
-        other = next((function for flag, function in (instead or {}).items() if common.flags[flag]), None)
+        other = next(
+            (function for flag, function in (instead or {}).items() if common.flags[flag]), None
+        )
         if other:
             return other(values, common)
         names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
@@ -114,7 +118,10 @@ def show_table(lines: Sequence[tuple[str, ...]]) -> None:
     """Log lines of cells in columns."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
-        log.info("%s", "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        log.info(
+            "%s",
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(),
+        )
 
 
 def _parse(
@@ -127,7 +134,9 @@ def _parse(
 ) -> tuple[dict[str, Any], Common]:
     argv = _spelled_out(sys.argv[1:] if argv is None else argv, config_class)
     chosen = _recipe_parser(add_help=False).parse_args(_recipe_flags(argv))
-    recipe = revise(recipes.load_recipe(chosen.recipe, chosen.scale), storage.absolute(chosen.root), argv)
+    recipe = revise(
+        recipes.load_recipe(chosen.recipe, chosen.scale), storage.absolute(chosen.root), argv
+    )
     parser = _recipe_parser(description=description)
     if extra:
         extra(parser)
@@ -142,7 +151,9 @@ def _spelled_out(argv: list[str], config_class: type[Any]) -> list[str]:
     """A flag that may stand alone gets its value: `--overwrite` is `--overwrite true`, others name theirs in their field."""
     fields = dataclasses.fields(config_class)
     switches = {f"--{field.name}": "true" for field in fields if field.type in (bool, "bool")}
-    switches |= {f"--{field.name}": field.metadata["bare"] for field in fields if "bare" in field.metadata}
+    switches |= {
+        f"--{field.name}": field.metadata["bare"] for field in fields if "bare" in field.metadata
+    }
     spelled = []
     for index, argument in enumerate(argv):
         spelled.append(argument)
@@ -172,21 +183,37 @@ def flag_value(argv: list[str], flag: str) -> str:
 
 def _recipe_parser(description: str = "", add_help: bool = True) -> Parser:
     parser = Parser(description=description, add_help=add_help)
-    parser.add_argument("--recipe", type=str, default=recipes.DEFAULT, help="recipe: a name, a path or a URL")
-    parser.add_argument("--scale", type=str, default="", help="a scale of the recipe, such as small or post")
-    parser.add_argument("--root", type=str, default=storage.default_root(), help="where everything is kept: an fsspec URL")
+    parser.add_argument(
+        "--recipe", type=str, default=recipes.DEFAULT, help="recipe: a name, a path or a URL"
+    )
+    parser.add_argument(
+        "--scale", type=str, default="", help="a scale of the recipe, such as small or post"
+    )
+    parser.add_argument(
+        "--root",
+        type=str,
+        default=storage.default_root(),
+        help="where everything is kept: an fsspec URL",
+    )
     return parser
 
 
-def _add_section(parser: Parser, section: str, config_class: type[Any], recipe: dict[str, Any]) -> list[str]:
+def _add_section(
+    parser: Parser, section: str, config_class: type[Any], recipe: dict[str, Any]
+) -> list[str]:
     """Add the dataclass's flags; returns the recipe's settings as flags, to be parsed (and checked) before a person's own."""
     parser.add_class_arguments(config_class, None)
     fields = {field.name for field in dataclasses.fields(config_class)}
     unknown = sorted(set(recipe[section]) - fields)
     if unknown:
-        raise InputError(f"recipe {recipe['name']}: section {section} has no setting {', '.join(unknown)}. See --help.")
+        raise InputError(
+            f"recipe {recipe['name']}: section {section} has no setting {', '.join(unknown)}. See --help."
+        )
     parser.set_defaults(recipe[section])  # what --help shows
-    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in recipe[section].items()]
+    return [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in recipe[section].items()
+    ]
 
 
 def _parse_section(section: str, config_class: type[C], recipe: dict[str, Any]) -> C:

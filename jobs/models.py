@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.command import Parser, conclude, show_table
 from pipeline import storage
 from pipeline.progress import duration
+
+if TYPE_CHECKING:
+    from pipeline.registry.models import Models
 
 log = logging.getLogger("unreasonable")
 
@@ -19,78 +22,101 @@ Values = dict[str, Any]
 
 
 def show_list(values: Values, root: str) -> dict[str, Any]:
-    from pipeline.catalogue import rows
-    from pipeline.registry import Registry
+    from pipeline.registry.catalogue import list_models
 
-    registry = Registry(root)
-    found = rows(registry, values["name"])
+    models = _registry(root)
+    rows = list_models(models, values["name"])
     table = [("name", "version", "", "corpus", "bits per byte", "sampled in", "age")]
-    for row in found:
-        score = "" if row["val_bits_per_byte"] is None else f"{row['val_bits_per_byte']:.4f}"
-        aliases = " ".join(row["aliases"])
-        table.append((row["name"], row["version"], aliases, row["corpus"], score, row["precision"], duration(row["age_s"])))
+    for row in rows:
+        figure = row.val_bits_per_byte
+        table.append(
+            (
+                row.name,
+                row.version,
+                " ".join(row.aliases),
+                row.corpus,
+                "" if figure is None else f"{figure:.4f}",
+                row.precision,
+                duration(row.age_s),
+            )
+        )
     show_table(table)
-    return {"tracking_uri": registry.uri, "models": found}
+    return {"tracking_uri": models.uri, "models": [row.to_json() for row in rows]}
 
 
 def show(values: Values, root: str) -> dict[str, Any]:
-    from pipeline.catalogue import lineage, parameters
-    from pipeline.registry import Registry
+    from pipeline.registry.catalogue import lineage, parameters
 
-    registry = Registry(root)
-    version = registry.named(values["model"])
-    origin = lineage(registry, version, root, values["documents"])
+    models = _registry(root)
+    version = models.named(values["model"])
+    origin = lineage(models, version, root, values["documents"])
     log.info("%s", version.description)
-    return {**origin, "parameters": parameters(registry, version), "tags": version.tags}
+    return {
+        **origin.to_json(),
+        "parameters": parameters(models, version),
+        "tags": version.tags,
+    }
 
 
 def promote(values: Values, root: str) -> dict[str, Any]:
-    from pipeline import catalogue
-    from pipeline.registry import Registry
+    from pipeline.registry import catalogue
 
-    registry = Registry(root)
-    result = catalogue.promote(registry, registry.named(values["model"]))
+    models = _registry(root)
+    result = catalogue.promote(models, models.named(values["model"]))
     log.info("%s is the champion; before: %s", result["model"], result["before"] or "none")
     return result
 
 
 def compare(values: Values, root: str) -> dict[str, Any]:
-    from pipeline import catalogue
-    from pipeline.registry import Registry
+    from pipeline.registry import catalogue
 
-    registry = Registry(root)
-    one, other = (registry.named(values[key]) for key in ("one", "other"))
-    result = catalogue.compare(registry, one, other, root, values["corpus"])
-    show_table([("model", f"bits per byte, {result['text']}, {result['figures']}")] + [
-        (uri, f"{score:.4f}") for uri, score in result["val_bits_per_byte"].items()
-    ])  # fmt: skip
+    models = _registry(root)
+    one = models.named(values["one"])
+    other = models.named(values["other"])
+    result = catalogue.compare(models, one, other, root, values["corpus"])
+    head = ("model", f"bits per byte, {result['text']}, {result['figures']}")
+    scores = [(uri, f"{score:.4f}") for uri, score in result["val_bits_per_byte"].items()]
+    show_table([head, *scores])
     return result
 
 
 def export(values: Values, root: str) -> dict[str, Any]:
-    from pipeline.catalogue import export_model
-    from pipeline.registry import Registry
+    from pipeline.registry.catalogue import export_model
 
-    registry = Registry(root)
-    result = export_model(registry, registry.named(values["model"]), root, storage.absolute(values["archive"]))
+    models = _registry(root)
+    version = models.named(values["model"])
+    result = export_model(models, version, root, storage.absolute(values["archive"]))
     log.info("%s: give its SHA-256 with it: %s", result["archive"], result["sha256"])
     return result
 
 
 def import_(values: Values, root: str) -> dict[str, Any]:
-    from pipeline.catalogue import import_model
-    from pipeline.registry import Registry
+    from pipeline.registry.catalogue import import_model
 
-    version = import_model(Registry(root), storage.absolute(values["archive"]), values["name"], values["sha256"])
+    archive = storage.absolute(values["archive"])
+    version = import_model(_registry(root), archive, values["name"], values["sha256"])
+    name = f"{version.name}/{version.version}"
     log.info(
-        "registered as %s; no alias moved: python jobs/models.py promote %s/%s", version.uri, version.name, version.version
+        "registered as %s; no alias moved: python jobs/models.py promote %s", version.uri, name
     )
     return {"model": version.uri, "tags": version.tags}
 
 
+def _registry(root: str) -> Models:
+    from pipeline.registry.models import Models
+    from pipeline.registry.tracking import Tracking
+
+    return Models(Tracking(root))
+
+
 def _parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument("--root", type=str, default=storage.default_root(), help="where everything is kept: an fsspec URL")
+    parser.add_argument(
+        "--root",
+        type=str,
+        default=storage.default_root(),
+        help="where everything is kept: an fsspec URL",
+    )
     actions = parser.add_subcommands(dest="action")
 
     def action(name: str, description: str) -> Parser:
@@ -104,7 +130,9 @@ def _parser() -> Parser:
     )
     own = action("show", "a model's card, figures and lineage")
     own.add_argument("model", **model)
-    own.add_argument("--documents", type=int, default=10, help="source documents to show, with their digests")
+    own.add_argument(
+        "--documents", type=int, default=10, help="source documents to show, with their digests"
+    )
     action("promote", "make a version the champion").add_argument("model", **model)
     own = action("compare", "two versions on one validation text")
     own.add_argument("one", **model)
@@ -115,8 +143,12 @@ def _parser() -> Parser:
     own.add_argument("archive", type=str, help="URL to write, such as linux-3.zip")
     own = action("import", "register an archive's model")
     own.add_argument("archive", type=str, help="URL of the archive")
-    own.add_argument("--name", type=str, default="", help="register under this name instead of its own")
-    own.add_argument("--sha256", type=str, default="", help="refuse any archive but the one with this digest")
+    own.add_argument(
+        "--name", type=str, default="", help="register under this name instead of its own"
+    )
+    own.add_argument(
+        "--sha256", type=str, default="", help="refuse any archive but the one with this digest"
+    )
     return parser
 
 

@@ -15,7 +15,7 @@ log = logging.getLogger("unreasonable")
 
 
 def sample(config: SampleConfig, common: Common) -> dict[str, Any]:
-    from pipeline.sampling_run import run_sampling
+    from pipeline.sampling.run import run_sampling
 
     @contextlib.contextmanager
     def engine(output: str) -> Iterator[None]:
@@ -26,9 +26,9 @@ def sample(config: SampleConfig, common: Common) -> dict[str, Any]:
             storage.check_reachable_by(output, node_count(), option="--output")
             yield
 
-    result = run_sampling(config, common.root, engine)
-    log.info("samples: %s", result["samples"])
-    return result
+    run = run_sampling(config, common.root, engine)
+    log.info("samples: %s", run.result.samples)
+    return run.to_json()
 
 
 if __name__ == "__main__":

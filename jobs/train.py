@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.command import Common, announce, flag_value, run_command
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import latest, split_reference
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import check_run, started
+
+if TYPE_CHECKING:
+    from pipeline.training.run import TrainedRun
 
 log = logging.getLogger("unreasonable")
 
@@ -22,34 +25,48 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     if not missing:
         check_run(config, common.root)
     announce("train", config)
-    from pipeline.registry import tracking_uri
+    from pipeline.registry.tracking import tracking_uri
 
-    tracking_uri(common.root)  # refuses a remote root without a tracking server, before anything starts
+    tracking_uri(
+        common.root
+    )  # refuses a remote root without a tracking server, before anything starts
     with ray_session():
         check_reachable_by(common.root, node_count())
+        from pipeline.training.run import run_experiment
+
         if missing:
-            from pipeline.corpora.build import build_corpus, ray_runner
+            from pipeline.corpora.build import build_corpus
+            from pipeline.tasks import ray_runner
 
             build_corpus(missing, common.root, ray_runner())
-        from pipeline.experiment import run_experiment
+        corpus = check_run(config, common.root)
+        trained = run_experiment(config, common.root, _model_name(config, common), corpus)
+    _say_where(trained, common.root)
+    return trained.to_json()
 
-        result = run_experiment(config, common.root, _model_name(config, common), check_run(config, common.root))
-    if result["stopped"]:
-        command = f"python jobs/train.py --root {common.root} --resume {result['run_id']}"
-        log.info("stopped at step %d; go on: %s", result["step"], command)
-    else:
-        log.info(
-            "val_loss %.4f, %.4f bits per byte; %s%s", result["val_loss"], result["val_bits_per_byte"], result["model"],
-            ", the champion" if result["champion"] else ""
-        )  # fmt: skip
-        log.info("next: python jobs/sample.py --root %s --model %s", common.root, result["model"])
-    return result
+
+def _say_where(trained: TrainedRun, root: str) -> None:
+    """Where the result is, and what to run next."""
+    if trained.stopped:
+        assert trained.result is not None
+        command = f"python jobs/train.py --root {root} --resume {trained.run_id}"
+        log.info("stopped at step %d; go on: %s", trained.result.step, command)
+        return
+    log.info(
+        "val_loss %.4f, %.4f bits per byte; %s%s",
+        trained.val_loss,
+        trained.val_bits_per_byte,
+        trained.model,
+        ", the champion" if trained.champion else "",
+    )
+    log.info("next: python jobs/sample.py --root %s --model %s", root, trained.model)
 
 
 def _model_name(config: TrainConfig, common: Common) -> str:
     """The recipe's name; or the corpus's, when it is not the recipe's corpus that is learned."""
     name, _ = split_reference(config.corpus)
-    return common.recipe_name if config.resume or name == common.recipe["corpus"].get("name") else name
+    is_own_corpus = name == common.recipe["corpus"].get("name")
+    return common.recipe_name if config.resume or is_own_corpus else name
 
 
 def resumed(recipe: dict[str, Any], root: str, argv: list[str]) -> dict[str, Any]:
@@ -58,14 +75,15 @@ def resumed(recipe: dict[str, Any], root: str, argv: list[str]) -> dict[str, Any
     if not run_id:
         return recipe
     start = started(root, run_id)
-    corpus = f"{start['corpus']['name']}@{start['corpus']['version']}"
-    return {**recipe, "name": start["recipe"], "train": {**start["config"], "corpus": corpus}}
+    settings = {**start.config, "corpus": str(start.corpus)}
+    return {**recipe, "name": start.recipe, "train": settings}
 
 
 def _missing_corpus(config: TrainConfig, common: Common) -> CorpusConfig | None:
     """The recipe's corpus when the run needs it and it has not been built yet."""
     name, version = split_reference(config.corpus)
-    if version or latest(common.root, name) or name != common.recipe["corpus"].get("name"):
+    is_own_corpus = name == common.recipe["corpus"].get("name")
+    if version or not is_own_corpus or latest(common.root, name):
         return None
     return common.section("corpus", CorpusConfig)
 

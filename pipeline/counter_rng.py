@@ -1,13 +1,16 @@
 """Counter-based random numbers: the n-th number of a key, whoever asks and in whatever order.
 
-SplitMix64 (Steele, Lea and Flood 2014): word n of a key is the finaliser of key + n times the golden gamma.
+SplitMix64 (Steele, Lea and Flood 2014): word n of a key is the finaliser of key + n times the
+golden gamma. Words count from 1, so that a key of 0 does not begin with 0.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-GOLDEN, MIX1, MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+GOLDEN = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio, odd
+MIX1 = 0xBF58476D1CE4E5B9
+MIX2 = 0x94D049BB133111EB
 _WORD = (1 << 64) - 1
 
 
@@ -28,11 +31,17 @@ def key_of(*parts: int) -> int:
 
 
 def uniforms(keys: list[int], start: int, count: int) -> np.ndarray:
-    """Uniform numbers in [0, 1) with 53 bits: float64 (len(keys), count), numbers start to start + count of each key."""
+    """Uniform numbers in [0, 1) with 53 bits: float64 (len(keys), count).
+
+    Each key's numbers `start` to `start` + `count`, counted from 0.
+    """
     counters = np.arange(start + 1, start + count + 1, dtype=np.uint64) * np.uint64(GOLDEN)
-    words = np.array(keys, np.uint64)[:, None] + counters
-    for shift, factor in ((30, MIX1), (27, MIX2)):
-        words ^= words >> np.uint64(shift)
-        words *= np.uint64(factor)
+    words = np.array(keys, np.uint64)[:, None] + counters  # wraps at 2**64, as it should
+    # The same steps as `mix`, on arrays.
+    words ^= words >> np.uint64(30)
+    words *= np.uint64(MIX1)
+    words ^= words >> np.uint64(27)
+    words *= np.uint64(MIX2)
     words ^= words >> np.uint64(31)
+    # A double holds 53 bits: the upper ones, as a fraction.
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,10 +1,13 @@
-"""The one exception that means: what was asked for cannot be done, and the message says what to change."""
+"""Errors that mean: what was asked for cannot be done, and the message says what to change."""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Bad input: what is wrong, the value found, what is needed, the next move. Jobs print it and exit with status 2."""
+    """Bad input: what is wrong, the value found, what is needed, the next move.
+
+    Jobs print it as one line and exit with status 2.
+    """
 
 
 class DamagedError(InputError):
@@ -12,4 +15,7 @@ class DamagedError(InputError):
 
 
 class DivergedError(InputError):
-    """Training came to a loss or gradient that is not a number; every rank finds out at the same step."""
+    """Training came to a loss or gradient that is no number.
+
+    Every rank finds out at the same step.
+    """

@@ -1,19 +1,23 @@
-"""Recipes: YAML files with a section per job. A job reads its own section; default < recipe < scale < flag.
+"""Recipes: YAML files with a section per job. A job reads its own section.
 
-corpus: {name: pystdlib, source: "pystdlib:", ...}     or the name of another recipe, whose corpus it then is
-train: {...}
-sample: {...}
-scales: {small: {}, post: {train: {...}}}                  what each scale changes in the sections above
+    corpus: {name: pystdlib, source: "pystdlib:", ...}   or another recipe's name: its corpus
+    train: {...}
+    sample: {...}
+    scales: {small: {}, post: {train: {...}}}            what each scale changes in these sections
+
+A setting comes from the default, the recipe, its scale or a flag; the later one wins.
 """
 
 from __future__ import annotations
 
 import difflib
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import yaml
 
+from pipeline import storage
 from pipeline.errors import InputError
 
 SECTIONS = ("corpus", "train", "sample", "reproduce")
@@ -22,14 +26,15 @@ DEFAULT = "pystdlib"
 
 def recipe_names() -> list[str]:
     """The recipes that ship."""
-    folder = resources.files("jobs") / "recipes"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    files = [entry.name for entry in _shipped().iterdir()]
+    return sorted(file.removesuffix(".yaml") for file in files if file.endswith(".yaml"))
 
 
 def load_recipe(reference: str, scale: str = "") -> dict[str, Any]:
     """A recipe by name, path or URL, its scale applied: {name, corpus, train, sample, reproduce}.
 
-    Raises InputError for an unknown recipe or scale, a file that is not YAML, and sections that are not settings.
+    InputError for an unknown recipe or scale, a file that is not YAML, and sections that are not
+    settings.
     """
     recipe = _load(reference, scale, ())
     if recipe["corpus"]:
@@ -40,62 +45,99 @@ def load_recipe(reference: str, scale: str = "") -> dict[str, Any]:
 
 
 def _load(reference: str, scale: str, above: tuple[str, ...]) -> dict[str, Any]:
-    """A recipe's sections, another recipe's corpus put in its place. `above` are the recipes that led here."""
+    """A recipe's sections, its corpus resolved. `above` are the recipes that led here by theirs."""
     if reference in above:
-        raise InputError(f"recipes {' -> '.join((*above, reference))} take their corpus from each other.")
-    value, name = _read(reference)
+        chain = " -> ".join((*above, reference))
+        raise InputError(f"recipes {chain} take their corpus from each other.")
+    value = _parsed(reference)
+    name = _name(reference)
     _check_sections(value, {*SECTIONS, "scales", "about"}, f"recipe {reference}")
-    scales = value.get("scales") or {}
-    if not isinstance(scales, dict) or not all(isinstance(settings or {}, dict) for settings in scales.values()):
-        raise InputError(f"section scales of recipe {reference} must hold settings by scale and section.")
+    scales = _scales(value, reference)
+    # Only the recipe that was asked for must have the scale: the one that lends its corpus need
+    # not.
     if scale and scale not in scales and not above:
-        raise InputError(f"recipe {name} has no scale {scale!r}; it has {', '.join(map(str, scales)) or 'none'}.")
+        existing = ", ".join(map(str, scales)) or "none"
+        raise InputError(f"recipe {name} has no scale {scale!r}; it has {existing}.")
     changes = scales.get(scale) or {}
     _check_sections(changes, set(SECTIONS), f"scale {scale} of recipe {reference}")
     recipe: dict[str, Any] = {"name": name}
     for section in SECTIONS:
         settings = value.get(section) or {}
         if section == "corpus" and isinstance(settings, str):
-            other = _load(settings, scale, (*above, reference))
-            settings = {"name": other["name"], **other["corpus"]}
-        for part in (settings, changes.get(section) or {}):
-            if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
-                raise InputError(f"section {section} of recipe {reference} is {part!r}; it must be settings.")
-        recipe[section] = {**settings, **(changes.get(section) or {})}
+            lender = _load(settings, scale, (*above, reference))
+            settings = {"name": lender["name"], **lender["corpus"]}
+        changed = changes.get(section) or {}
+        _check_settings(settings, section, reference)
+        _check_settings(changed, section, reference)
+        recipe[section] = {**settings, **changed}
     return recipe
 
 
+def _scales(value: dict[Any, Any], reference: str) -> dict[Any, Any]:
+    """What each scale changes, by section; None for a scale that changes nothing."""
+    scales = value.get("scales") or {}
+    if isinstance(scales, dict) and all(isinstance(each or {}, dict) for each in scales.values()):
+        return scales
+    raise InputError(
+        f"section scales of recipe {reference} must hold settings by scale and section."
+    )
+
+
 def _check_sections(value: dict[Any, Any], allowed: set[str], where: str) -> None:
-    if unknown := sorted(map(str, set(value) - allowed)):
-        raise InputError(f"{where} has unknown sections {', '.join(unknown)}; it may have {', '.join(sorted(allowed))}.")
+    unknown = sorted(map(str, set(value) - allowed))
+    if unknown:
+        raise InputError(
+            f"{where} has unknown sections {', '.join(unknown)}; "
+            f"it may have {', '.join(sorted(allowed))}."
+        )
 
 
-def _read(reference: str) -> tuple[dict[str, Any], str]:
-    if reference in recipe_names():
-        text = (resources.files("jobs") / "recipes" / f"{reference}.yaml").read_text()
-        name = reference
-    else:
-        name = reference.rstrip("/").rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")
-        text = _fetched(reference)
+def _check_settings(settings: Any, section: str, reference: str) -> None:
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise InputError(
+            f"section {section} of recipe {reference} is {settings!r}; it must be settings."
+        )
+
+
+def _name(reference: str) -> str:
+    """A recipe's name: what it ships under, or its file's name."""
+    file = reference.rstrip("/").rsplit("/", 1)[-1]
+    return file.removesuffix(".yaml").removesuffix(".yml")
+
+
+def _parsed(reference: str) -> dict[Any, Any]:
     try:
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(_text(reference))
     except yaml.YAMLError as error:
-        raise InputError(f"recipe {reference} is not YAML: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"recipe {reference} is not YAML: {reason}") from None
     if not isinstance(value, dict):
-        raise InputError(f"recipe {reference} holds no sections; it needs some of {', '.join(SECTIONS)}.")
-    return value, name
+        raise InputError(
+            f"recipe {reference} holds no sections; it needs some of {', '.join(SECTIONS)}."
+        )
+    return value
 
 
-def _fetched(reference: str) -> str:
+def _text(reference: str) -> str:
+    names = recipe_names()
+    if reference in names:
+        return (_shipped() / f"{reference}.yaml").read_text()
     if "/" not in reference and not reference.endswith((".yaml", ".yml")):
-        close = difflib.get_close_matches(reference, recipe_names(), 1)
+        close = difflib.get_close_matches(reference, names, 1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        raise InputError(f"no recipe {reference!r}; there are {', '.join(recipe_names())}, or give a path or URL.{hint}")
-    from pipeline import storage
-
+        raise InputError(
+            f"no recipe {reference!r}; there are {', '.join(names)}, or give a path or URL.{hint}"
+        )
     try:
         return storage.read_bytes(storage.absolute(reference)).decode()
     except InputError:
         raise
     except Exception as error:  # every store has exceptions of its own
-        raise InputError(f"cannot read recipe {reference}: {type(error).__name__}: {error}") from None
+        raise InputError(
+            f"cannot read recipe {reference}: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _shipped() -> Traversable:
+    """The folder of the recipes that ship: data that is installed with the jobs."""
+    return resources.files("jobs") / "recipes"

@@ -16,7 +16,20 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import Corpus, open_corpus
 
 STDLIB = Path(os.__file__).parent
-MODULES = ("abc", "ast", "bisect", "calendar", "cmd", "code", "copy", "csv", "dis", "enum", "fnmatch", "heapq")
+MODULES = (
+    "abc",
+    "ast",
+    "bisect",
+    "calendar",
+    "cmd",
+    "code",
+    "copy",
+    "csv",
+    "dis",
+    "enum",
+    "fnmatch",
+    "heapq",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pipeline import storage
 from pipeline.corpora.manifest import open_corpus
-from pipeline.publication import publishable
-from pipeline.registry import ModelVersion, Registry
+from pipeline.registry.publication import publishable
+from pipeline.registry.tracking import ModelVersion, Registry
 from pipeline.training import checkpoint
 from pipeline.training.config import ModelConfig
-from pipeline.training.model import CharRNN, initialize
+from pipeline.model.network import CharRNN, initialize
 
 
 def registered(root: str, size: int, name: str = "texts") -> ModelVersion:
@@ -17,11 +17,19 @@ def registered(root: str, size: int, name: str = "texts") -> ModelVersion:
     network = CharRNN(ModelConfig(vocab_size=len(corpus.vocab), num_layers=1, hidden_size=size))
     initialize(network, 1)
     about = {
-        "corpus": {"name": corpus.name, "version": corpus.version, "fingerprint": corpus.fingerprint},
+        "corpus": {
+            "name": corpus.name,
+            "version": corpus.version,
+            "fingerprint": corpus.fingerprint,
+        },
         "first_tokens": corpus.manifest["first_tokens"],
         "train": {"optimizer": "adam", "seed": 1},
         "step": 1,
-        "metrics": {"val_loss": 4.0 / size, "val_bits_per_char": 5.0, "val_bits_per_byte": 60.0 / size},
+        "metrics": {
+            "val_loss": 4.0 / size,
+            "val_bits_per_char": 5.0,
+            "val_bits_per_byte": 60.0 / size,
+        },
     }
     url = storage.join(root, "runs", f"run-{size}", checkpoint.name(1))
     checkpoint.write(url, checkpoint.artifact_files(network, corpus.vocab, about))

@@ -22,10 +22,18 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(command: list[str], url: str, log: Path, environment: dict[str, str], timeout_s: float = 90) -> Iterator[None]:
+def running(
+    command: list[str], url: str, log: Path, environment: dict[str, str], timeout_s: float = 90
+) -> Iterator[None]:
     """Run a server until the block ends; it has to answer at `url` first."""
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **environment}, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=out,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
     try:
         deadline = time.monotonic() + timeout_s
         while not answers(url):
@@ -60,5 +68,10 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         "--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    with running(command, f"{url}/health", folder / "mlflow.log", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}):
+    with running(
+        command,
+        f"{url}/health",
+        folder / "mlflow.log",
+        {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+    ):
         yield url

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).parent.parent
-ADAPTERS = {"pipeline.corpora.build", "pipeline.training.trainer", "pipeline.sampling.batch"}
+ADAPTERS = {"pipeline.corpora.build", "pipeline.training.on_ray", "pipeline.sampling.job"}
 MLFLOW = {
-    "pipeline.registry", "pipeline.sampler_model", "pipeline.experiment", "pipeline.sampling_run", "pipeline.catalogue",
+    "pipeline.registry", "pipeline.sampler_model", "pipeline.training.run", "pipeline.sampling.run", "pipeline.registry.catalogue",
 }  # fmt: skip
 LIGHT = [
     "pipeline.corpora.config",
@@ -26,16 +26,26 @@ LIGHT = [
 
 def modules(folder: str) -> list[str]:
     found = sorted((HOUSE / folder).rglob("*.py"))
-    return [".".join(path.relative_to(HOUSE).with_suffix("").parts) for path in found if path.name != "__init__.py"]
+    return [
+        ".".join(path.relative_to(HOUSE).with_suffix("").parts)
+        for path in found
+        if path.name != "__init__.py"
+    ]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HOUSE, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=HOUSE, check=False
+    )
 
 
 def test_the_core_imports_neither_ray_nor_mlflow() -> None:
     core = [name for name in modules("pipeline") if name not in ADAPTERS | MLFLOW]
-    lines = ["import sys", "sys.modules.update(ray=None, mlflow=None)", *[f"import {name}" for name in core]]
+    lines = [
+        "import sys",
+        "sys.modules.update(ray=None, mlflow=None)",
+        *[f"import {name}" for name in core],
+    ]
     done = python("\n".join(lines))
     assert done.returncode == 0, done.stderr
 
@@ -59,9 +69,13 @@ def imports(module: str) -> set[str]:
 
 def test_imports_run_from_jobs_to_pipeline_and_cluster_only() -> None:
     for module in modules("pipeline"):
-        assert not {name for name in imports(module) if name.split(".")[0] in ("jobs", "cluster")}, module
+        assert not {
+            name for name in imports(module) if name.split(".")[0] in ("jobs", "cluster")
+        }, module
     for module in modules("cluster"):
-        assert not {name for name in imports(module) if name.split(".")[0] in ("jobs", "pipeline")}, module
+        assert not {
+            name for name in imports(module) if name.split(".")[0] in ("jobs", "pipeline")
+        }, module
 
 
 def test_only_one_module_and_the_model_file_import_mlflow() -> None:

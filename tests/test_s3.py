@@ -27,7 +27,11 @@ from pipeline.corpora.verify import verify
 from pipeline.errors import InputError
 
 BUCKET = "unreasonable-tests"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,13 @@ def server() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    command = [
+        str(Path(sys.executable).with_name("moto_server")),
+        "-H",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(120):
@@ -66,9 +76,9 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_long_samples_are_saved_in_the_bucket_and_go_on_from_there(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: Path
 ) -> None:
-    from pipeline.registry import fetch_model
+    from pipeline.registry.tracking import fetch_model
     from pipeline.sampling import writer
-    from pipeline.sampling.batch import sample_files
+    from pipeline.sampling.job import sample_files
     from pipeline.sampling.config import SampleConfig
     from tests.registering import registered
 
@@ -79,7 +89,9 @@ def test_long_samples_are_saved_in_the_bucket_and_go_on_from_there(
     model = fetch_model(registered(root, 16).uri, root)
 
     def job(output: str, save_every_s: float) -> None:
-        config = SampleConfig(model="m", num_files=3, num_chars=3000, save_every_s=save_every_s, output=output)
+        config = SampleConfig(
+            model="m", num_files=3, num_chars=3000, save_every_s=save_every_s, output=output
+        )
         sample_files(config, model, root, local=True)
 
     job(str(tmp_path / "whole"), 60.0)
@@ -94,7 +106,10 @@ def test_long_samples_are_saved_in_the_bucket_and_go_on_from_there(
     names = storage.names(f"{bucket}/samples")
     assert names == sorted(path.name for path in (tmp_path / "whole").iterdir())
     for name in names:
-        assert storage.read_bytes(f"{bucket}/samples/{name}") == (tmp_path / "whole" / name).read_bytes(), name
+        assert (
+            storage.read_bytes(f"{bucket}/samples/{name}")
+            == (tmp_path / "whole" / name).read_bytes()
+        ), name
 
 
 def test_a_ledger_in_the_bucket_lets_one_of_two_schedulers_through(bucket: str) -> None:
@@ -108,7 +123,11 @@ def test_a_ledger_in_the_bucket_lets_one_of_two_schedulers_through(bucket: str) 
             submitted=1.0, by=ledger.writer, retries=0, retry_after_s=0.0,
         )  # fmt: skip
 
-    assert [one.append(attempt(one)), two.append(attempt(two)), one.append(attempt(one))] == [True, False, True]
+    assert [one.append(attempt(one)), two.append(attempt(two)), one.append(attempt(one))] == [
+        True,
+        False,
+        True,
+    ]
     assert one.start(attempt(one), {})
     assert not two.start(attempt(one), {})
     assert two.end(attempt(one), "succeeded", {"result": {}})
@@ -135,14 +154,21 @@ def test_a_corpus_on_s3_has_the_same_bytes_as_a_local_one(
 ) -> None:
     monkeypatch.setenv("UNREASONABLE_CACHE", str(tmp_path / "cache"))
     fsspec.filesystem("s3").put(f"{texts}/", f"{BUCKET}/texts/", recursive=True)
-    remote = build_corpus(CorpusConfig(name="t", source=f"s3://{BUCKET}/texts", chunk_bytes=4096), bucket)
+    remote = build_corpus(
+        CorpusConfig(name="t", source=f"s3://{BUCKET}/texts", chunk_bytes=4096), bucket
+    )
     local = build_corpus(CorpusConfig(name="t", source=str(texts), chunk_bytes=4096), str(tmp_path))
     assert remote["version"] == local["version"]
     for path in Path(local["url"]).iterdir():
         assert storage.read_bytes(f"{remote['url']}/{path.name}") == path.read_bytes(), path.name
-    here, there = open_corpus(str(tmp_path), "t").open_split("train"), open_corpus(bucket, "t").open_split("train")
+    here, there = (
+        open_corpus(str(tmp_path), "t").open_split("train"),
+        open_corpus(bucket, "t").open_split("train"),
+    )
     assert (here.read(0, len(here)) == there.read(0, len(there))).all()
-    assert not build_corpus(CorpusConfig(name="t", source=f"s3://{BUCKET}/texts", chunk_bytes=4096), bucket)["built"]
+    assert not build_corpus(
+        CorpusConfig(name="t", source=f"s3://{BUCKET}/texts", chunk_bytes=4096), bucket
+    )["built"]
 
 
 def test_archives_and_large_files_on_s3(bucket: str, tmp_path: Path) -> None:
@@ -160,7 +186,10 @@ def test_archives_and_large_files_on_s3(bucket: str, tmp_path: Path) -> None:
         f"zip://in/t.txt::s3://{BUCKET}/x.zip",
         str(tmp_path / "t.txt"),
     ]
-    made = [build_corpus(CorpusConfig(name="t", source=source, chunk_bytes=4096), bucket) for source in sources]
+    made = [
+        build_corpus(CorpusConfig(name="t", source=source, chunk_bytes=4096), bucket)
+        for source in sources
+    ]
     assert len({summary["version"] for summary in made}) == 1
     assert verify(open_corpus(bucket, "t")) > len(text)
     storage.write_bytes(f"{made[0]['url']}/{retention.PIN}", b"")
@@ -174,7 +203,7 @@ def test_archives_and_large_files_on_s3(bucket: str, tmp_path: Path) -> None:
 
 
 def test_a_remote_root_needs_a_tracking_server(bucket: str) -> None:
-    from pipeline.registry import Registry
+    from pipeline.registry.tracking import Registry
 
     with pytest.raises(InputError, match="MLFLOW_TRACKING_URI"):
         Registry(bucket)
@@ -196,9 +225,17 @@ def test_the_jobs_run_on_a_root_on_s3(bucket: str, texts: Path, tmp_path: Path) 
     }
     command = [sys.executable, "jobs/reproduce.py", "--recipe", str(recipe), "--root", bucket]
     house = Path(__file__).parent.parent
-    done = subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=house, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert result["samples"].startswith(f"{bucket}/samples/mine-1-")
-    assert len(storage.read_bytes(result["samples"].replace("samples.jsonl", "sample-00000.txt"))) == 200
-    assert any(name.startswith("checkpoint-") for name in storage.names(f"{bucket}/runs/{storage.names(f'{bucket}/runs')[0]}"))
+    assert (
+        len(storage.read_bytes(result["samples"].replace("samples.jsonl", "sample-00000.txt")))
+        == 200
+    )
+    assert any(
+        name.startswith("checkpoint-")
+        for name in storage.names(f"{bucket}/runs/{storage.names(f'{bucket}/runs')[0]}")
+    )

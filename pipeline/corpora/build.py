@@ -1,108 +1,111 @@
-"""Build a corpus version: the Ray Data adapter, and the order of the steps.
+"""Build a corpus version: the order of the steps.
 
     list -> read and stage -> gather -> count -> vocab -> lay out -> encode -> publish
 
-Tasks are planned by the recipe, never by the number of workers, and only their results' numbers order them: any number
-of workers writes the same bytes.
+Tasks are planned by the recipe, never by the number of workers, and only their numbers order their
+results: any number of workers writes the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline import storage
-from pipeline.corpora import encode, expected, history, manifest
+from pipeline.corpora import description, encode, expected, history, manifest, manifest_data
 from pipeline.corpora.config import CorpusConfig
-from pipeline.corpora.layout import Layout, lay_out
-from pipeline.corpora.sources import Listing, list_source, stem
-from pipeline.corpora.staging import ReadUnit, plan_units, read_unit
-from pipeline.corpora.vocab import Vocab, build_vocab, describe, symbols_of
+from pipeline.corpora.gather import gather
+from pipeline.corpora.layout import Document, Layout, lay_out
+from pipeline.corpora.manifest import Corpus
+from pipeline.corpora.manifest_data import Identity, Manifest, ShardEntry, TextBytes
+from pipeline.corpora.sources import Listing, Skip, list_source, stem
+from pipeline.corpora.staging import ReadUnit, UnitResult, plan_units, read_unit
+from pipeline.corpora.vocab import Vocab, build_vocab, count_symbols, describe, symbols_of
 from pipeline.errors import InputError
-from pipeline.progress import Progress, bytes_of, log_to_stderr
+from pipeline.progress import Progress, bytes_of
+from pipeline.tasks import Runner, run_here
 
 log = logging.getLogger("unreasonable")
 
-COUNT_BYTES = 64 << 20  # staged text that one counting task reads
-LEASE_S = 24 * 3600.0
-
-# Runs a function over tasks on some number of workers and yields (index, result) as they complete. Results are JSON values.
-Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[tuple[int, Any]]]
+COUNT_BYTES = 64 << 20  # staged text that one counting task reads: Ray Data takes 18 ms a task
+LEASE_S = 24 * 3600.0  # longer than any build is expected to take
 
 
-def run_here(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-    """Run tasks one after another in this process."""
-    for index, task in enumerate(tasks):
-        yield index, function(task)
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build came to; `built` is false when a published version was up to date."""
 
+    corpus: str
+    version: str
+    url: str
+    built: bool
+    documents: int
+    skipped: int
+    bytes: TextBytes
+    tokens: dict[str, int]
+    vocab_size: int
+    seconds: float
 
-def ray_runner(num_workers: int = 0) -> Runner:
-    """Run tasks through Ray Data, one block and one CPU a task, at most `num_workers` at once (0: all CPUs)."""
-
-    def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        import ray
-        import ray.data
-
-        given = [ray.put(task) for task in tasks]  # each worker fetches its own task, not all of them
-
-        def one(row: dict[str, Any]) -> dict[str, Any]:
-            log_to_stderr()
-            try:
-                return {"index": row["id"], "result": json.dumps(function(ray.get(given[row["id"]]))), "error": ""}
-            except InputError as error:  # as a value, so that the message arrives without the engine's traceback
-                return {"index": row["id"], "result": "", "error": str(error)}
-
-        dataset = ray.data.range(len(tasks), override_num_blocks=len(tasks))
-        compute = ray.data.TaskPoolStrategy(size=min(num_workers, len(tasks))) if num_workers else None
-        for row in dataset.map(one, num_cpus=1, compute=compute).iter_rows():
-            if row["error"]:
-                raise InputError(row["error"])
-            yield row["index"], json.loads(row["result"])
-
-    return run
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "bytes": self.bytes.to_json()}
 
 
 def build_corpus(
-    config: CorpusConfig, root: str, run: Runner = run_here, *, force: bool = False, frozen: Vocab | None = None
-) -> dict[str, Any]:
-    """Build what the recipe describes, unless it is there and its sources have not changed; returns a summary.
+    config: CorpusConfig,
+    root: str,
+    run: Runner = run_here,
+    *,
+    force: bool = False,
+    frozen: Vocab | None = None,
+) -> BuildResult:
+    """Build what the recipe describes, unless it is there and its sources have not changed.
 
-    `frozen` is the vocabulary of the model that vocab_from names. Raises InputError for a source that is missing, cannot
-    be read or decoded, or is not what the recipe expects.
+    `frozen` is the vocabulary of the model that vocab_from names. Raises InputError for a source
+    that is missing, cannot be read or decoded, or is not what the recipe expects.
     """
     began = time.monotonic()
-    frozen = _frozen(config, root, frozen)
-    listing = _list(config)
+    frozen = _frozen_vocab(config, root, frozen)
+    listing = _listing(config)
     state = history.source_state(config, listing, frozen)
-    if not force and (corpus := _published(config, root, state)):
-        return _summary(corpus, built=False, seconds=time.monotonic() - began)
+    published = None if force else _published(config, root, state)
+    if published:
+        return _result(published, built=False, seconds=time.monotonic() - began)
+    # A root that cannot be written is found out now, and not when all sources have been read.
     storage.check_writable(manifest.corpus_url(root, config.name))
     history.sweep_staging(root)
     staging = history.new_staging(root, f"{config.name}-{uuid.uuid4().hex[:8]}", LEASE_S)
     try:
-        units = _stage(config, listing, staging, run)
-        corpus = _build_staged(config, root, staging, units, listing, run, frozen, force)
+        build = _Build(config, root, staging, run, frozen, force)
+        corpus = build.all_steps(listing)
     finally:
+        # A build that is killed does not come here. A later one sweeps up, when the lease is over.
         storage.remove_tree(staging)
+    # Last: from now on these sources count as built, and the next build has nothing to do.
     history.record(root, config, state, corpus.version)
     log.info("corpus %s: version %s published at %s", config.name, corpus.version, corpus.url)
-    return _summary(corpus, built=True, seconds=time.monotonic() - began)
+    return _result(corpus, built=True, seconds=time.monotonic() - began)
 
 
-def up_to_date(config: CorpusConfig, root: str, frozen: Vocab | None = None) -> dict[str, Any] | None:
-    """The summary of the published version that the sources, as they look from outside, gave before; None to build."""
+def up_to_date(config: CorpusConfig, root: str, frozen: Vocab | None = None) -> BuildResult | None:
+    """The published version that the sources gave before, if they look the same from outside.
+
+    None when there is something to build.
+    """
     began = time.monotonic()
-    frozen = _frozen(config, root, frozen)
-    corpus = _published(config, root, history.source_state(config, _list(config), frozen))
-    return _summary(corpus, built=False, seconds=time.monotonic() - began) if corpus else None
+    frozen = _frozen_vocab(config, root, frozen)
+    state = history.source_state(config, _listing(config), frozen)
+    corpus = _published(config, root, state)
+    if corpus is None:
+        return None
+    return _result(corpus, built=False, seconds=time.monotonic() - began)
 
 
-def _published(config: CorpusConfig, root: str, state: str | None) -> manifest.Corpus | None:
+def _published(config: CorpusConfig, root: str, state: str | None) -> Corpus | None:
     version = history.version_of(root, config, state)
     if not version:
         return None
@@ -110,136 +113,210 @@ def _published(config: CorpusConfig, root: str, state: str | None) -> manifest.C
     return manifest.open_version(storage.join(manifest.corpus_url(root, config.name), version))
 
 
-def _frozen(config: CorpusConfig, root: str, vocab: Vocab | None) -> Vocab | None:
+def _frozen_vocab(config: CorpusConfig, root: str, vocab: Vocab | None) -> Vocab | None:
     """The vocabulary that vocab_from names: a model's, which is given, or a corpus's."""
     if vocab is None and config.vocab_from:
         vocab = manifest.open_corpus(root, config.vocab_from).vocab
     if vocab and vocab.unit != config.unit:
-        raise InputError(f"vocab_from {config.vocab_from} has unit {vocab.unit}, this corpus {config.unit}; change --unit.")
+        raise InputError(
+            f"vocab_from {config.vocab_from} has unit {vocab.unit}, this corpus {config.unit}; "
+            "change --unit."
+        )
     return vocab
 
 
-def _list(config: CorpusConfig) -> Listing:
+def _listing(config: CorpusConfig) -> Listing:
+    """What all sources hold. Raises InputError for nothing, and for two sources of one name."""
     whole = Listing()
     for source in config.sources:
-        found = list_source(source, config)
-        whole.files += found.files
-        whole.streams += found.streams
-        whole.skips += found.skips
-        whole.driver_only |= found.driver_only
-    stems = [stem(source) for source in config.sources]
-    if twice := sorted({name for name in stems if stems.count(name) > 1}):
-        raise InputError(f"several sources are called {', '.join(twice)}; rename one, or build two corpora.")
+        whole.add(list_source(source, config))
+    # A source's name is in front of its documents' names, where there are several sources.
+    stems = Counter(stem(source) for source in config.sources)
+    repeated = sorted(name for name, count in stems.items() if count > 1)
+    if repeated:
+        raise InputError(
+            f"several sources are called {', '.join(repeated)}; rename one, or build two corpora."
+        )
     if not whole.files and not whole.streams:
         raise InputError(
-            f"no document under {', '.join(config.sources)} matches {config.include}; change --source or --include."
+            f"no document under {', '.join(config.sources)} matches {config.include}; "
+            "change --source or --include."
         )
     return whole
 
 
-def _stage(config: CorpusConfig, listing: Listing, staging: str, run: Runner) -> list[ReadUnit]:
-    """Read every source once into staging blobs."""
-    units = plan_units(listing.files, listing.streams, config.chunk_bytes)
-    expected.check_listing(config, listing)
-    progress = Progress(f"read {config.name}", sum(unit.size for unit in units), "B")
-    total = "" if listing.streams else f" of {len(listing.files):,}"
-    documents, text = 0, 0
-    runner = run_here if listing.driver_only else run
-    for index, result in runner(lambda unit: read_unit(unit, config, staging), units):
-        documents, text = documents + result["documents"], text + result["source_bytes"]
-        progress.add(units[index].size, f"{documents:,}{total} documents, {bytes_of(text)} unpacked")
-    progress.finish()
-    return units
+@dataclass(frozen=True)
+class _Build:
+    """One build: what all its steps share."""
 
+    config: CorpusConfig
+    root: str
+    staging: str
+    run: Runner
+    frozen: Vocab | None
+    force: bool
 
-def _build_staged(
-    config: CorpusConfig, root: str, staging: str, units: list[ReadUnit], listing: Listing,
-    run: Runner, frozen: Vocab | None, force: bool,
-) -> manifest.Corpus:  # fmt: skip
-    """Everything after reading: vocabulary, layout, shards, manifest."""
-    documents, skips = encode.gather(staging, units)
-    skips = sorted([*skips, *listing.skips], key=lambda skip: (skip.path, skip.reason))
-    if not sum(document.tokens for document in documents):
-        raise InputError(
-            f"corpus {config.name} has no text: {len(documents)} documents, {len(skips)} skipped; "
-            "change --source, --include or --decoding."
+    def all_steps(self, listing: Listing) -> Corpus:
+        """Returns the version that was published, now or by an earlier build of the same text."""
+        units = self._stage(listing)
+        documents, skips = self._gather(units, listing)
+        vocab = self._vocab(documents)
+        skipped = description.skipped_bytes(skips)
+        identity = manifest_data.identity(
+            self.config.shaping(),
+            vocab,
+            description.documents_digest(documents),
+            skipped,
+            unicodedata.unidata_version,
         )
-    separator = config.separator_text
-    counts = _count(config, documents, staging, separator, run)
-    vocab = frozen or build_vocab(counts, config.unit, config.min_count)
-    if frozen and not frozen.has_unknown and (new := sorted(set(counts) - set(frozen.symbols))):
-        raise InputError(f"vocabulary of {config.vocab_from} lacks {describe(new, config.unit)}; leave vocab_from out.")
-    skipped = encode.skipped_bytes(skips)
-    identity = manifest.identity(
-        config.shaping(), vocab, encode.documents_digest(documents), skipped, unicodedata.unidata_version
-    )
-    version = manifest.fingerprint(identity)[:12]
-    url = storage.join(manifest.corpus_url(root, config.name), version)
-    if storage.exists(storage.join(url, manifest.MANIFEST)) and not force:
-        log.info("corpus %s: the same text as version %s, already published", config.name, version)
-        manifest.publish(url, manifest.open_version(url).manifest)
+        version = manifest_data.version_name(manifest_data.fingerprint(identity.to_json()))
+        url = storage.join(manifest.corpus_url(self.root, self.config.name), version)
+        if storage.exists(storage.join(url, manifest.MANIFEST)) and not self.force:
+            log.info(
+                "corpus %s: the same text as version %s, already published",
+                self.config.name,
+                version,
+            )
+            # It may be an old version whose text has come back: now it is the latest again.
+            about = manifest.open_version(url).manifest
+        else:
+            about = self._write(url, identity, vocab, documents, skips)
+        manifest.publish(url, about)
         return manifest.open_version(url)
-    separator_tokens = len(symbols_of(separator, config.unit))
-    layout = lay_out(documents, config, separator_tokens, config.shard_bytes // vocab.dtype.itemsize)
-    encoded = _encode(config, layout, staging, vocab, separator, url, run)
-    files = {manifest.DOCUMENTS: encode.documents_bytes(layout), manifest.SKIPPED: skipped}
-    for name, data in files.items():
-        storage.write_bytes(storage.join(url, name), data)
-    manifest.publish(url, encode.manifest_of(config, identity, vocab, layout, documents, skips, encoded, files))
-    return manifest.open_version(url)
+
+    def _write(
+        self,
+        url: str,
+        identity: Identity,
+        vocab: Vocab,
+        documents: list[Document],
+        skips: list[Skip],
+    ) -> Manifest:
+        """Write all files of a version but its manifest, which is returned."""
+        config = self.config
+        separator_tokens = len(symbols_of(config.separator_text, config.unit))
+        # A shard is as large on disk for any vocabulary; a wider type means fewer tokens.
+        shard_tokens = config.shard_bytes // vocab.dtype.itemsize
+        layout = lay_out(documents, config, separator_tokens, shard_tokens)
+        shards = self._encode(layout, vocab, url)
+        files = {
+            manifest.DOCUMENTS: description.documents_bytes(layout),
+            manifest.SKIPPED: description.skipped_bytes(skips),
+        }
+        for name, data in files.items():
+            storage.write_bytes(storage.join(url, name), data)
+        return description.manifest_of(
+            config, identity, vocab, layout, documents, skips, shards, files
+        )
+
+    def _stage(self, listing: Listing) -> list[ReadUnit]:
+        """Read every source once into staging blobs."""
+        config = self.config
+        staging = self.staging
+        units = plan_units(listing.files, listing.streams, config.chunk_bytes)
+        expected.check_listing(config, listing)
+        progress = Progress(f"read {config.name}", sum(unit.size for unit in units), "B")
+        # Nobody knows beforehand how many documents an archive holds.
+        total = "" if listing.streams else f" of {len(listing.files):,}"
+        documents = 0
+        unpacked = 0
+        runner = run_here if listing.driver_only else self.run
+        # A task's function holds what it needs and no more: Ray sends it to every worker.
+        for index, value in runner(lambda unit: read_unit(unit, config, staging).to_json(), units):
+            result = UnitResult.from_json(value)
+            documents += result.documents
+            unpacked += result.source_bytes
+            note = f"{documents:,}{total} documents, {bytes_of(unpacked)} unpacked"
+            progress.add(units[index].size, note)
+        progress.finish()
+        return units
+
+    def _gather(self, units: list[ReadUnit], listing: Listing) -> tuple[list[Document], list[Skip]]:
+        """The documents that count, and all that are left out, in the order of skipped.jsonl."""
+        documents, skips = gather(self.staging, units)
+        skips = sorted([*skips, *listing.skips], key=lambda skip: (skip.path, skip.reason))
+        if not sum(document.tokens for document in documents):
+            raise InputError(
+                f"corpus {self.config.name} has no text: {len(documents)} documents, "
+                f"{len(skips)} skipped; change --source, --include or --decoding."
+            )
+        return documents, skips
+
+    def _vocab(self, documents: list[Document]) -> Vocab:
+        """The frozen vocabulary, if it has all symbols of the text, or one of what is counted."""
+        counts = self._count(documents)
+        config = self.config
+        frozen = self.frozen
+        if frozen is None:
+            return build_vocab(counts, config.unit, config.min_count)
+        # Where there is an unknown token, it takes what a frozen vocabulary lacks.
+        lacking = sorted(set(counts) - set(frozen.symbols))
+        if lacking and not frozen.has_unknown:
+            raise InputError(
+                f"vocabulary of {config.vocab_from} lacks "
+                f"{describe(lacking, config.unit)}; leave vocab_from out."
+            )
+        return frozen
+
+    def _count(self, documents: list[Document]) -> dict[int, int]:
+        """Symbol counts of the whole corpus, separators included."""
+        unit = self.config.unit
+        staging = self.staging
+        groups = encode.chunk_groups(documents, COUNT_BYTES)
+        sizes = [sum(piece.bytes for piece in group) for group in groups]
+        progress = Progress(f"count {self.config.name}", sum(sizes), "B")
+        totals: Counter[int] = Counter()
+        # As pairs: keys of a JSON object would come back as text.
+        for index, pairs in self.run(
+            lambda group: list(encode.count_pieces(group, staging, unit).items()), groups
+        ):
+            totals.update(dict(pairs))
+            progress.add(sizes[index])
+        progress.finish(f"{len(totals)} symbols")
+        # Separators are staged nowhere: every document is followed by one.
+        for symbol, count in count_symbols(symbols_of(self.config.separator_text, unit)).items():
+            totals[symbol] += count * len(documents)
+        return dict(totals)
+
+    def _encode(self, layout: Layout, vocab: Vocab, url: str) -> list[ShardEntry]:
+        """Write all shards; returns their manifest entries in the layout's order."""
+        staging = self.staging
+        separator = self.config.separator_text
+        total = len(layout.shards)
+        progress = Progress(f"encode {self.config.name}", sum(layout.tokens.values()), "tokens")
+        # Results come in the order of completion; the index says which shard's each is.
+        entries: dict[int, ShardEntry] = {}
+        for index, value in self.run(
+            lambda shard: encode.encode_shard(shard, staging, vocab, separator, url).to_json(),
+            layout.shards,
+        ):
+            entries[index] = ShardEntry.from_json(value)
+            progress.add(entries[index].tokens, f"{len(entries)} of {total} shards")
+        progress.finish()
+        return [entries[index] for index in range(total)]
 
 
-def _encode(
-    config: CorpusConfig, layout: Layout, staging: str, vocab: Vocab, separator: bytes, url: str, run: Runner
-) -> list[dict[str, Any]]:
-    """Write all shards; returns their manifest entries in the layout's order."""
-    progress = Progress(f"encode {config.name}", sum(layout.tokens.values()), "tokens")
-    encoded: list[dict[str, Any]] = [{} for _ in layout.shards]
-    for index, entry in run(lambda shard: encode.encode_shard(shard, staging, vocab, separator, url), layout.shards):
-        encoded[index] = entry
-        progress.add(entry["tokens"], f"{sum(map(bool, encoded))} of {len(encoded)} shards")
-    progress.finish()
-    return encoded
-
-
-def _count(config: CorpusConfig, documents: list[Any], staging: str, separator: bytes, run: Runner) -> dict[int, int]:
-    """Symbol counts of the whole corpus, separators included."""
-    totals: dict[int, int] = {}
-
-    def add(counts: dict[int, int], times: int = 1) -> None:
-        for symbol, count in counts.items():
-            totals[symbol] = totals.get(symbol, 0) + count * times
-
-    groups = encode.chunk_groups(documents, COUNT_BYTES)
-    progress = Progress(f"count {config.name}", sum(piece.bytes for group in groups for piece in group), "B")
-    unit = config.unit
-    for index, result in run(lambda group: list(encode.count_pieces(group, staging, unit).items()), groups):
-        add(dict(result))
-        progress.add(sum(piece.bytes for piece in groups[index]))
-    progress.finish(f"{len(totals)} symbols")
-    if separator:
-        symbols = symbols_of(separator, unit)
-        add({int(symbol): int((symbols == symbol).sum()) for symbol in set(symbols.tolist())}, len(documents))
-    return totals
-
-
-def _summary(corpus: manifest.Corpus, *, built: bool, seconds: float) -> dict[str, Any]:
+def _result(corpus: Corpus, *, built: bool, seconds: float) -> BuildResult:
     about = corpus.manifest
-    tokens = {split: about["splits"][split]["tokens"] for split in about["splits"]}
+    tokens = {name: split.tokens for name, split in about.splits.items()}
     log.info(
         "corpus %s %s: %s documents, %s of text, %d symbols; tokens %s",
-        corpus.name, corpus.version, f"{about['documents']:,}", bytes_of(about["bytes"]["text"]), len(corpus.vocab),
+        corpus.name,
+        corpus.version,
+        f"{about.documents:,}",
+        bytes_of(about.bytes.text),
+        len(corpus.vocab),
         ", ".join(f"{split} {count:,}" for split, count in tokens.items()),
-    )  # fmt: skip
-    return {
-        "corpus": corpus.name,
-        "version": corpus.version,
-        "url": corpus.url,
-        "built": built,
-        "documents": about["documents"],
-        "skipped": about["skipped"],
-        "bytes": about["bytes"],
-        "tokens": tokens,
-        "vocab_size": len(corpus.vocab),
-        "seconds": round(seconds, 3),
-    }
+    )
+    return BuildResult(
+        corpus=corpus.name,
+        version=corpus.version,
+        url=corpus.url,
+        built=built,
+        documents=about.documents,
+        skipped=about.skipped,
+        bytes=about.bytes,
+        tokens=tokens,
+        vocab_size=len(corpus.vocab),
+        seconds=round(seconds, 3),
+    )

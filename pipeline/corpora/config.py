@@ -9,8 +9,29 @@ from typing import Any, Literal
 
 from pipeline.errors import InputError
 
+# A name is a folder under the root and a part of URLs. It cannot begin with a dot: ".staging" is
+# the builds' own, and ".." would lead out of the root.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
+# The least that an option may be. Cuts are looked for in half a chunk (cutting.py), so a chunk
+# needs room for one; shards of less than a kibibyte would be mostly Arrow's own header.
+_LEAST = {"min_count": 1, "chunk_bytes": 1 << 10, "shard_bytes": 1 << 10, "expect_bytes": 0}
+
+# Settings that say where text comes from, or check it, and so leave a version's bytes alone. The
+# document digests stand for what was read, and the vocabulary itself for where it was taken from.
+_NOT_SHAPING = {
+    "source",
+    "include",
+    "exclude",
+    "strip_prefix",
+    "expect_bytes",
+    "expect_md5",
+    "url",
+    "licence",
+    "vocab_from",
+}
+
+# A fraction of the text or of the documents, a number of tokens, or what the others leave over.
 Share = int | float | Literal["rest"]
 
 
@@ -21,21 +42,25 @@ class CorpusConfig:
     name: str
     """name of the corpus: its folder under <root>/corpora"""
     source: str | list[str]
-    """fsspec URLs: folders, globs, files, archives or compressed files; 'pystdlib:' is this interpreter's own library"""
+    """fsspec URLs: folders, globs, files, archives or compressed files; 'pystdlib:' is this
+    interpreter's own library"""
     include: list[str] = field(default_factory=lambda: ["*"])
     """shell patterns of relative paths or file names to take"""
     exclude: list[str] = field(default_factory=list)
     """shell patterns of relative paths or file names to leave out"""
     strip_prefix: str = ""
-    """leading folders to drop from relative paths, a shell pattern ('linux-*/'): makes a tree and its archive the same"""
+    """leading folders to drop from relative paths, a shell pattern ('linux-*/'): makes a tree and
+    its archive the same"""
     expect_bytes: int = 0
     """refuse a source that is not one document of this size, as decompressed; 0: any size"""
     expect_md5: str = ""
     """refuse a source that is not one document of this MD5, as decompressed; empty: any"""
     unit: Literal["byte", "char"] = "byte"
-    """what a token stands for: a byte, or a Unicode code point of UTF-8 text; a leading byte-order mark is left out"""
+    """what a token stands for: a byte, or a Unicode code point of UTF-8 text; a leading byte-order
+    mark is left out"""
     decoding: Literal["strict", "replace", "skip"] = "strict"
-    """invalid UTF-8 where text is decoded (char unit or nfc): refuse the build, put U+FFFD, or leave the document out"""
+    """invalid UTF-8 where text is decoded (char unit or nfc): refuse the build, put U+FFFD, or
+    leave the document out"""
     newlines: Literal["keep", "lf"] = "keep"
     """lf: CRLF and lone CR become LF"""
     nfc: bool = False
@@ -45,11 +70,13 @@ class CorpusConfig:
     min_count: int = 1
     """symbols that occur less often become one unknown token"""
     vocab_from: str = ""
-    """freeze the vocabulary of a corpus (NAME or NAME@VERSION), or of a model (models:/NAME@ALIAS)"""
+    """freeze the vocabulary of a corpus (NAME or NAME@VERSION), or of a model
+    (models:/NAME@ALIAS)"""
     order: Literal["auto", "hash", "path"] = "auto"
     """document order: by hash of (seed, path), or by path; auto: hash for several documents"""
     split: Literal["auto", "document", "tail"] = "auto"
-    """whole documents by hash of path, or the end of the text; auto: document for several documents"""
+    """whole documents by hash of path, or the end of the text; auto: document for several
+    documents"""
     train: Share = "rest"
     """train split: a fraction, a number of tokens (tail only), or rest"""
     val: Share = 0.05
@@ -69,36 +96,56 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         if not NAME_PATTERN.fullmatch(self.name):
-            raise InputError(f"corpus name {self.name!r} needs letters, digits, '_', '-' or '.'; change --name.")
+            raise InputError(
+                f"corpus name {self.name!r} needs letters, digits, '_', '-' or '.'; change --name."
+            )
         if not self.sources:
             raise InputError(f"corpus {self.name} has no source; give --source URL.")
         if not self.include:
             raise InputError("include is empty; use ['*'] to take every file.")
-        for option, low in (("min_count", 1), ("chunk_bytes", 1 << 10), ("shard_bytes", 1 << 10), ("expect_bytes", 0)):
-            if getattr(self, option) < low:
-                raise InputError(f"{option} is {getattr(self, option)}; it must be at least {low}.")
-        if (self.expect_bytes or self.expect_md5) and len(self.sources) != 1:
+        for option, least in _LEAST.items():
+            value = getattr(self, option)
+            if value < least:
+                raise InputError(f"{option} is {value}; it must be at least {least}.")
+        expects = bool(self.expect_bytes or self.expect_md5)
+        if expects and len(self.sources) != 1:
             raise InputError("expect_bytes and expect_md5 need exactly one source.")
         self._check_shares()
         self.separator_text  # noqa: B018  # raises for bad escapes
 
     def _check_shares(self) -> None:
-        shares = {name: getattr(self, name) for name in ("train", "val", "test")}
-        if sum(share == "rest" for share in shares.values()) != 1:
+        shares: dict[str, Share] = {"train": self.train, "val": self.val, "test": self.test}
+        if list(shares.values()).count("rest") != 1:
             raise InputError(f"exactly one of train, val and test must be 'rest'; found {shares}.")
         for name, share in shares.items():
-            if share == "rest":
-                continue
-            if share < 0 or (isinstance(share, float) and not share < 1):
-                raise InputError(f"{name} is {share}; use a fraction in [0, 1), a number of tokens, or 'rest'.")
-            if self.split == "document" and isinstance(share, int) and share > 0:
-                raise InputError(f"{name} is {share} tokens, but split 'document' takes fractions; use --split tail.")
-        if sum(share for share in shares.values() if isinstance(share, float)) >= 1:
-            raise InputError(f"the fractions of train, val and test must sum to less than 1; found {shares}.")
+            if share != "rest":
+                self._check_share(name, share)
+        fractions = [share for share in shares.values() if isinstance(share, float)]
+        if sum(fractions) >= 1:
+            raise InputError(
+                f"the fractions of train, val and test must sum to less than 1; found {shares}."
+            )
+
+    def _check_share(self, name: str, share: int | float) -> None:
+        """Raise InputError unless the share is a fraction, or a count where counts are allowed."""
+        # `not share < 1`, and not `share >= 1`, so that nan is refused as well.
+        no_fraction = isinstance(share, float) and not share < 1
+        if share < 0 or no_fraction:
+            raise InputError(
+                f"{name} is {share}; use a fraction in [0, 1), a number of tokens, or 'rest'."
+            )
+        # `auto` may still become `document`. Only the layout knows, which counts the documents.
+        if self.split == "document" and isinstance(share, int) and share > 0:
+            raise InputError(
+                f"{name} is {share} tokens, but split 'document' takes fractions; use --split tail."
+            )
 
     @property
     def sources(self) -> list[str]:
-        return [self.source] if isinstance(self.source, str) and self.source else list(self.source)
+        """The source URLs: one is as good as a list of one."""
+        if isinstance(self.source, str):
+            return [self.source] if self.source else []
+        return list(self.source)
 
     @property
     def decodes(self) -> bool:
@@ -108,13 +155,15 @@ class CorpusConfig:
     @property
     def separator_text(self) -> bytes:
         """The separator as UTF-8, its JSON escapes resolved."""
+        # A recipe may hold these three as themselves, where JSON text wants them escaped.
         escaped = self.separator.replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
         try:
             return json.loads(f'"{escaped}"').encode()
         except (json.JSONDecodeError, UnicodeEncodeError):
-            raise InputError(f"separator {self.separator!r} is not text with JSON escapes such as \\n.") from None
+            raise InputError(
+                f"separator {self.separator!r} is not text with JSON escapes such as \\n."
+            ) from None
 
     def shaping(self) -> dict[str, Any]:
-        """The fields that change a corpus's bytes. Where it was read from, and what must be there, are not among them."""
-        outside = {"source", "include", "exclude", "strip_prefix", "expect_bytes", "expect_md5", "url", "licence", "vocab_from"}
-        return {key: value for key, value in asdict(self).items() if key not in outside}
+        """The fields that change a corpus's bytes: they are in the manifest and its fingerprint."""
+        return {key: value for key, value in asdict(self).items() if key not in _NOT_SHAPING}

@@ -1,6 +1,7 @@
-"""What a build remembers beside the versions: which state of the sources gave which version, and its staging leases.
+"""What a build remembers beside the versions: which state of the sources gave which version.
 
-None of it is part of a version, because none of it is deterministic.
+And the leases of staging folders. None of it is part of a version, because none of it is
+deterministic.
 """
 
 from __future__ import annotations
@@ -8,70 +9,134 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import MANIFEST, corpus_url
-from pipeline.corpora.sources import Listing
+from pipeline.corpora.sources import Listing, SourceFile
 from pipeline.corpora.vocab import Vocab
+from pipeline.errors import DamagedError
 
 RECORD = "sources.json"
-FRESH_S = 2.0  # a file modified this shortly before it was listed may change again within its timestamp's resolution
+LEASE = "lease.json"
+
+# A file modified this shortly before it was listed may change again within its timestamp's
+# resolution, and look the same.
+FRESH_S = 2.0
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """What the last build of a corpus was made from; `state` is source_state's digest, or None."""
+
+    version: str
+    state: str | None
+    sources: list[str]
+    url: str
+    licence: str
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, value: Any) -> SourceRecord:
+        """What a field does not say is empty: then the next build looks at the sources again."""
+        return cls(
+            version=str(value.get("version", "")),
+            state=value.get("state"),
+            sources=list(value.get("sources", [])),
+            url=str(value.get("url", "")),
+            licence=str(value.get("licence", "")),
+        )
 
 
 def source_state(config: CorpusConfig, listing: Listing, frozen: Vocab | None) -> str | None:
-    """A digest of what the sources look like from outside; None when that does not tell whether they changed."""
+    """A digest of what the sources look like from outside.
+
+    None when that does not tell whether they changed.
+    """
+    # All settings, not only those that shape the bytes: another --include takes other documents.
     head = {"config": asdict(config), "vocab": frozen.fingerprint if frozen else ""}
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-    newest = (time.time() - FRESH_S) * 1e9
+    trusted_until = time.time() - FRESH_S
     for file in [*listing.files, *listing.streams]:
-        kind, _, value = file.state.partition(":")
-        if not value or file.url.startswith(("http:", "https:")) or "::http" in file.url:
+        if not _tells_changes(file, trusted_until):
             return None
-        if kind == "mtime" and float(value) * (1 if float(value) > 1e12 else 1e9) > newest:
-            return None
-        digest.update(repr((file.path, file.url, file.size, file.state, file.within)).encode("utf-8", "surrogateescape"))
+        line = repr((file.path, file.url, file.size, file.state, file.within))
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
 def version_of(root: str, config: CorpusConfig, state: str | None) -> str | None:
     """The published version that this state of the sources gave, if any."""
-    url = _record_url(root, config)
-    if state is None or not storage.exists(url):
+    if state is None:
         return None
-    record = storage.read_json(url)
-    published = storage.exists(storage.join(corpus_url(root, config.name), str(record["version"]), MANIFEST))
-    return str(record["version"]) if record["state"] == state and published else None
+    last = origin(root, config.name)
+    if last is None or last.state != state:
+        return None
+    # The version may have been removed since, by --keep or by hand.
+    url = storage.join(corpus_url(root, config.name), last.version, MANIFEST)
+    return last.version if storage.exists(url) else None
 
 
 def record(root: str, config: CorpusConfig, state: str | None, version: str) -> None:
-    value = {"state": state, "version": version, "sources": config.sources, "url": config.url, "licence": config.licence}
-    storage.write_json(_record_url(root, config), value)
+    """Remember what a version was built from."""
+    last = SourceRecord(version, state, config.sources, config.url, config.licence)
+    storage.write_json(_record_url(root, config.name), last.to_json())
 
 
-def origin(root: str, name: str) -> dict[str, Any]:
-    """Where a corpus comes from, as its last build was told: sources, url, licence. Empty when nobody has recorded it."""
-    url = storage.join(corpus_url(root, name), RECORD)
-    return dict(storage.read_json(url)) if storage.exists(url) else {}
-
-
-def _record_url(root: str, config: CorpusConfig) -> str:
-    return storage.join(corpus_url(root, config.name), RECORD)
+def origin(root: str, name: str) -> SourceRecord | None:
+    """Where a corpus comes from, as its last build was told; None when nobody has recorded it."""
+    url = _record_url(root, name)
+    if not storage.exists(url):
+        return None
+    value = storage.read_json(url)
+    if not isinstance(value, dict):
+        raise DamagedError(f"{url} is not a record of sources; remove it, and build again.")
+    return SourceRecord.from_json(value)
 
 
 def new_staging(root: str, name: str, lease_s: float) -> str:
-    """A folder for one build's staged text, with a lease: nobody sweeps it before that has run out."""
-    url = storage.join(root, "corpora", ".staging", name)
-    storage.write_json(storage.join(url, "lease.json"), {"expires": time.time() + lease_s})
+    """A folder for one build's staged text, with a lease: until then nobody sweeps it."""
+    url = storage.join(_staging_folder(root), name)
+    storage.write_json(storage.join(url, LEASE), {"expires": time.time() + lease_s})
     return url
 
 
 def sweep_staging(root: str) -> None:
     """Remove what killed builds left behind, once its lease has run out."""
-    folder = storage.join(root, "corpora", ".staging")
+    folder = _staging_folder(root)
     for name in storage.names(folder):
-        lease = storage.join(folder, name, "lease.json")
+        # A folder without a lease is left alone: nobody knows whose it is.
+        lease = storage.join(folder, name, LEASE)
         if storage.exists(lease) and storage.read_json(lease)["expires"] < time.time():
             storage.remove_tree(storage.join(folder, name))
+
+
+def _tells_changes(file: SourceFile, trusted_until: float) -> bool:
+    """Whether the state of a file would be another one if its content were.
+
+    `trusted_until` is in seconds since 1970.
+    """
+    kind, _, value = file.state.partition(":")
+    if not value:
+        return False
+    # What a web server says of a file need not change with its content.
+    if file.url.startswith(("http:", "https:")) or "::http" in file.url:
+        return False
+    return kind != "mtime" or _seconds(float(value)) <= trusted_until
+
+
+def _seconds(mtime: float) -> float:
+    """A modification time in seconds: os.scandir gives nanoseconds, fsspec seconds."""
+    return mtime / 1e9 if mtime > 1e12 else mtime
+
+
+def _record_url(root: str, name: str) -> str:
+    return storage.join(corpus_url(root, name), RECORD)
+
+
+def _staging_folder(root: str) -> str:
+    return storage.join(root, "corpora", ".staging")

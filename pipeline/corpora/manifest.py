@@ -1,6 +1,7 @@
-"""Published corpora: what a version is, how it is found, opened, checked and listed.
+"""Published corpora: where a version lies, and how it is found, opened, checked and published.
 
-    <root>/corpora/<name>/<version>/    train-00000.arrow ... documents.arrow skipped.jsonl, and last manifest.json
+    <root>/corpora/<name>/<version>/    train-00000.arrow ... documents.arrow skipped.jsonl,
+                                        and last manifest.json
     <root>/corpora/<name>/LATEST        the newest version, replaced after the manifest
 
 Same fingerprint, same bytes: two builders that write one version cannot harm each other.
@@ -8,134 +9,96 @@ Same fingerprint, same bytes: two builders that write one version cannot harm ea
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from pipeline import storage
 from pipeline.corpora import shards
+from pipeline.corpora.manifest_data import (
+    FORMAT,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    fingerprint,
+    version_name,
+)
 from pipeline.corpora.vocab import Vocab
 from pipeline.errors import DamagedError, InputError
 
-FORMAT = 2
-MANIFEST, LATEST, DOCUMENTS, SKIPPED = "manifest.json", "LATEST", "documents.arrow", "skipped.jsonl"
+# Names of a version's files, and of the one beside the versions.
+MANIFEST = "manifest.json"
+LATEST = "LATEST"
+DOCUMENTS = "documents.arrow"
+SKIPPED = "skipped.jsonl"
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """An open corpus version. `manifest` is the parsed manifest.json; `url` its folder."""
+    """An open corpus version; `url` is its folder."""
 
     url: str
-    manifest: dict[str, Any]
+    manifest: Manifest
     vocab: Vocab
 
     @property
     def name(self) -> str:
-        return str(self.manifest["name"])
+        return self.manifest.name
 
     @property
     def version(self) -> str:
-        return str(self.manifest["version"])
+        return self.manifest.version
 
     @property
     def fingerprint(self) -> str:
-        return str(self.manifest["fingerprint"])
+        return self.manifest.fingerprint
 
     def tokens_in(self, split: str) -> int:
-        return int(self.manifest["splits"][split]["tokens"])
+        return self.manifest.splits[split].tokens
 
     def bytes_in(self, split: str) -> int:
         """UTF-8 bytes (or raw bytes) that the split's tokens stand for."""
-        return int(self.manifest["splits"][split]["bytes"])
+        return self.manifest.splits[split].bytes
 
     def open_split(self, split: str, *, verify: bool = False) -> shards.Tokens:
-        """The tokens of a split, memory-mapped; a shard of the wrong size is refused by name, and with `verify` digest."""
-        return shards.Tokens(self._open_shard(shard, verify) for shard in self.manifest["splits"][split]["shards"])
+        """The tokens of a split, memory-mapped.
 
-    def local(self, file: dict[str, Any], *, verify: bool = False) -> str:
-        """A local path of one of the version's files, given its manifest entry; the size is always checked."""
-        url = storage.join(self.url, file["file"])
-        path = local_shard(url, file)
-        if verify and storage.sha256(path) != file["sha256"]:
-            raise DamagedError(f"shard {url} does not have the digest in its manifest; build the corpus again with --force.")
+        A shard of the wrong size or type is refused by name; with `verify`, so is one of the wrong
+        digest, for which every byte is read.
+        """
+        entries = self.manifest.splits[split].shards
+        return shards.Tokens(self._open_shard(entry, verify) for entry in entries)
+
+    def local(self, entry: FileEntry, *, verify: bool = False) -> str:
+        """A local path of one of the version's files; its size is always checked."""
+        url = storage.join(self.url, entry.file)
+        path = local_copy(url, entry)
+        if verify and storage.sha256(path) != entry.sha256:
+            raise DamagedError(_wrong_digest(url))
         return path
 
-    def _open_shard(self, shard: dict[str, Any], verify: bool) -> Any:
-        url = storage.join(self.url, shard["file"])
-        path = self.local(shard, verify=verify)
-        tokens = shards.open_shard(path)
-        if len(tokens) != shard["tokens"] or tokens.dtype != self.vocab.dtype:
+    def documents(self) -> pa.Table:
+        """The table of documents.arrow."""
+        # Read whole: its buffers are compressed, so that mapping it would gain nothing.
+        data = storage.read_bytes(storage.join(self.url, DOCUMENTS))
+        return pa.ipc.open_file(pa.BufferReader(data)).read_all()
+
+    def _open_shard(self, entry: ShardEntry, verify: bool) -> np.ndarray:
+        tokens = shards.open_shard(self.local(entry, verify=verify))
+        if len(tokens) != entry.tokens or tokens.dtype != self.vocab.dtype:
             raise DamagedError(
-                f"shard {url} holds {len(tokens)} {tokens.dtype} tokens, not {shard['tokens']} {self.vocab.dtype}."
+                f"shard {storage.join(self.url, entry.file)} holds {len(tokens)} {tokens.dtype} "
+                f"tokens, not {entry.tokens} {self.vocab.dtype}."
             )
         return tokens
 
 
-def local_shard(url: str, shard: dict[str, Any]) -> str:
-    """A local path of a shard: itself, or a checked copy in the node's cache. The size is always checked."""
-    if storage.is_local(url):
-        path = storage.filesystem(url)[1]
-        found = os.path.getsize(path) if os.path.exists(path) else None
-        if found != shard["bytes"]:
-            state = "is missing" if found is None else f"has {found} bytes, its manifest says {shard['bytes']}"
-            raise DamagedError(f"shard {url} {state}; build the corpus again with --force.")
-        return path
-    return _cached(url, shard)
-
-
-def _cached(url: str, shard: dict[str, Any]) -> str:
-    """Fetch a remote shard once per node; named by digest, so that a cache entry cannot be stale."""
-    folder = os.environ.get("UNREASONABLE_CACHE") or os.path.join(tempfile.gettempdir(), f"unreasonable-{os.getuid()}")
-    path = os.path.join(folder, "shards", f"{shard['sha256']}.arrow")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    if os.stat(folder).st_uid != os.getuid():  # in a shared temporary directory, somebody else may have made it first
-        raise InputError(f"cache folder {folder} belongs to another user; set UNREASONABLE_CACHE.")
-    if os.path.exists(path) and os.path.getsize(path) == shard["bytes"]:
-        return path
-    try:
-        data = storage.read_bytes(url)
-    except FileNotFoundError:
-        raise DamagedError(f"shard {url} is missing; build the corpus again with --force.") from None
-    if storage.sha256_bytes(data) != shard["sha256"]:
-        raise DamagedError(f"shard {url} does not have the digest in its manifest; build the corpus again with --force.")
-    storage.write_bytes(path, data)
-    return path
-
-
-def identity(shaping: dict[str, Any], vocab: Vocab, documents: str, skipped: bytes, unicode: str) -> dict[str, Any]:
-    """Everything that decides the bytes of a version; it stands in the manifest as it is.
-
-    `documents` is digest_of_documents, `skipped` the bytes of skipped.jsonl, `unicode` the Unicode data's version.
-    """
-    return {
-        "format": FORMAT,
-        "corpus": shaping,
-        "vocab": vocab.to_json(),
-        "unicode": unicode,
-        "documents_sha256": documents,
-        "skipped_sha256": storage.sha256_bytes(skipped),
-    }
-
-
-def digest_of_documents(documents: Iterable[tuple[bytes, bytes]]) -> str:
-    """SHA-256 (hex) over the (path, digest) pairs of all documents, sorted."""
-    digest = hashlib.sha256()
-    for path, content in sorted(documents):
-        digest.update(len(path).to_bytes(4, "big") + path + content)
-    return digest.hexdigest()
-
-
-def fingerprint(manifest: dict[str, Any]) -> str:
-    """The content address (hex) of a manifest's identity fields. Raises KeyError when one is missing."""
-    fields = ("format", "corpus", "vocab", "unicode", "documents_sha256", "skipped_sha256")
-    return hashlib.sha256(json.dumps({field: manifest[field] for field in fields}, sort_keys=True).encode()).hexdigest()
-
-
 def corpus_url(root: str, name: str) -> str:
+    """The folder of a corpus's versions."""
     return storage.join(root, "corpora", name)
 
 
@@ -154,17 +117,24 @@ def latest(root: str, name: str) -> str | None:
 def corpus_names(root: str) -> list[str]:
     """Names of the corpora that have a published version."""
     folder = storage.join(root, "corpora")
-    return [name for name in storage.names(folder) if storage.exists(storage.join(folder, name, LATEST))]
+    return [
+        name for name in storage.names(folder) if storage.exists(storage.join(folder, name, LATEST))
+    ]
 
 
 def open_corpus(root: str, reference: str) -> Corpus:
-    """Open NAME or NAME@VERSION under a root. What does not exist, or has another format, is an InputError by name."""
+    """Open NAME or NAME@VERSION under a root.
+
+    What does not exist, or has another format, is an InputError by name.
+    """
     name, version = split_reference(reference)
+    # Asked for NAME@VERSION as well: for a name that nobody has built, the error lists those known.
     newest = latest(root, name)
     if not newest:
         known = ", ".join(corpus_names(root)) or "none"
         raise InputError(
-            f"no corpus {name!r} under {root} (there are: {known}); build it: python jobs/build_corpus.py --recipe {name}"
+            f"no corpus {name!r} under {root} (there are: {known}); "
+            f"build it: python jobs/build_corpus.py --recipe {name}"
         )
     return open_version(storage.join(corpus_url(root, name), version or newest))
 
@@ -173,21 +143,106 @@ def open_version(url: str) -> Corpus:
     """Open the corpus version in a folder; its format and fingerprint are always checked."""
     manifest_url = storage.join(url, MANIFEST)
     if not storage.exists(manifest_url):
-        raise InputError(f"no corpus version at {url}; `python jobs/build_corpus.py --list` shows what is there.")
-    manifest = storage.read_json(manifest_url)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InputError(f"{manifest_url} is not a format {FORMAT} manifest; build the corpus again with this version.")
+        raise InputError(
+            f"no corpus version at {url}; `python jobs/build_corpus.py --list` shows what is there."
+        )
+    value = storage.read_json(manifest_url)
+    # The format first: what another one means by a field is not known here.
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise InputError(
+            f"{manifest_url} is not a format {FORMAT} manifest; "
+            "build the corpus again with this version."
+        )
+    if not _is_intact(value):
+        raise DamagedError(
+            f"{manifest_url} does not have the fingerprint it names; "
+            "build the corpus again with --force."
+        )
+    vocab = Vocab.from_json(value["vocab"])
     try:
-        intact = fingerprint(manifest) == manifest["fingerprint"] and manifest["version"] == manifest["fingerprint"][:12]
-    except (KeyError, TypeError):
-        intact = False
-    if not intact:
-        raise DamagedError(f"{manifest_url} does not have the fingerprint it names; build the corpus again with --force.")
-    return Corpus(url, manifest, Vocab.from_json(manifest["vocab"]))
+        # The fingerprint does not cover all of a manifest: shards are checked by their own digests.
+        manifest = Manifest.from_json(value)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DamagedError(
+            f"{manifest_url} is not a whole manifest ({type(error).__name__}: {error}); "
+            "build the corpus again with --force."
+        ) from None
+    return Corpus(url, manifest, vocab)
 
 
-def publish(url: str, manifest: dict[str, Any]) -> None:
-    """Make a version visible: its manifest, then the name's LATEST. Every file it lists must be there already."""
-    storage.write_json(storage.join(url, MANIFEST), manifest)
+def publish(url: str, manifest: Manifest) -> None:
+    """Make a version visible: its manifest, then the name's LATEST.
+
+    Every file that the manifest lists must be there already: whoever sees LATEST reads them.
+    """
+    storage.write_json(storage.join(url, MANIFEST), manifest.to_json())
+    # A version that is published again gets a new date, too, which retention goes by.
     folder, version = url.rsplit("/", 1)
     storage.write_bytes(storage.join(folder, LATEST), f"{version}\n".encode())
+
+
+def local_copy(url: str, entry: FileEntry) -> str:
+    """A local path of a file: itself, or a checked copy in the node's cache.
+
+    Sizes are always checked. Digests cost reading every byte, which happens once for a copy.
+    """
+    if not storage.is_local(url):
+        return _cached(url, entry)
+    path = storage.filesystem(url)[1]
+    if not os.path.exists(path):
+        raise DamagedError(_missing(url))
+    size = os.path.getsize(path)
+    if size != entry.bytes:
+        raise DamagedError(
+            f"shard {url} has {size} bytes, its manifest says {entry.bytes}; "
+            "build the corpus again with --force."
+        )
+    return path
+
+
+def _is_intact(value: dict[str, Any]) -> bool:
+    """Whether a manifest has the fingerprint that it names, and the version is named after it."""
+    try:
+        mark = fingerprint(value)
+        return bool(mark == value["fingerprint"] and version_name(mark) == value["version"])
+    except KeyError:
+        return False
+
+
+def _cached(url: str, entry: FileEntry) -> str:
+    """Fetch a remote file once per node; named by digest, so that a copy cannot be stale."""
+    folder = _cache_folder()
+    path = os.path.join(folder, "shards", f"{entry.sha256}.arrow")
+    if os.path.exists(path) and os.path.getsize(path) == entry.bytes:
+        return path
+    try:
+        data = storage.read_bytes(url)
+    except FileNotFoundError:
+        raise DamagedError(_missing(url)) from None
+    if storage.sha256_bytes(data) != entry.sha256:
+        raise DamagedError(_wrong_digest(url))
+    # Whole or not at all: several workers of a node may fetch the same file at once.
+    storage.write_bytes(path, data)
+    return path
+
+
+def _cache_folder() -> str:
+    """The node's cache: $UNREASONABLE_CACHE, or a folder of the user's in the temporary one."""
+    own = os.path.join(tempfile.gettempdir(), f"unreasonable-{os.getuid()}")
+    folder = os.environ.get("UNREASONABLE_CACHE") or own
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    # In a shared temporary directory somebody else may have made it first, to plant shards in it.
+    if os.stat(folder).st_uid != os.getuid():
+        raise InputError(f"cache folder {folder} belongs to another user; set UNREASONABLE_CACHE.")
+    return folder
+
+
+def _missing(url: str) -> str:
+    return f"shard {url} is missing; build the corpus again with --force."
+
+
+def _wrong_digest(url: str) -> str:
+    return (
+        f"shard {url} does not have the digest in its manifest; "
+        "build the corpus again with --force."
+    )

@@ -1,6 +1,7 @@
 """Which versions of a corpus there are, and which of them go when newer ones come.
 
-A version is kept when it is among the newest `keep`, holds a file called PIN, or a run or a registered model refers to it.
+A version is kept when it is among the newest `keep`, holds a file called PIN, or a run or a
+registered model refers to it.
 """
 
 from __future__ import annotations
@@ -11,22 +12,36 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import storage
-from pipeline.corpora.manifest import LATEST, MANIFEST, Corpus, corpus_names, corpus_url, latest, open_version
+from pipeline import runs, storage
+from pipeline.corpora.manifest import (
+    LATEST,
+    MANIFEST,
+    Corpus,
+    corpus_names,
+    corpus_url,
+    latest,
+    open_version,
+)
 from pipeline.errors import InputError
 
 log = logging.getLogger("unreasonable")
 
 PIN = "PIN"  # a file of this name in a version's folder keeps the version for good
-START = "start.json"  # in a run's folder: what it was started with
-ORPHAN_S = 24 * 3600.0  # a folder without a manifest may be a build under way: it goes when nothing in it is newer than this
 
+# A folder without a manifest may be a build under way. It goes when nothing in it is newer than
+# this, which is as long as a build's lease on its staging.
+ORPHAN_S = 24 * 3600.0
+
+# Who needs which version of a corpus: asked by the corpus's name, it gives version -> users.
 References = Callable[[str], dict[str, list[str]]]
 
 
 @dataclass(frozen=True)
 class Version:
-    """A published version: when it was (seconds since 1970, None where the store does not say), and its manifest."""
+    """A published version.
+
+    `published` is in seconds since 1970, None where the store does not say.
+    """
 
     corpus: Corpus
     published: float | None
@@ -35,37 +50,49 @@ class Version:
 
     def row(self) -> dict[str, Any]:
         """What --list shows."""
-        about = self.corpus.manifest
+        manifest = self.corpus.manifest
         return {
             "name": self.corpus.name,
             "version": self.corpus.version,
             "latest": self.is_latest,
             "pinned": self.pinned,
-            "bytes": about["bytes"]["text"],
-            "documents": about["documents"],
+            "bytes": manifest.bytes.text,
+            "documents": manifest.documents,
             "unit": self.corpus.vocab.unit,
             "vocab_size": len(self.corpus.vocab),
-            "tokens": {split: about["splits"][split]["tokens"] for split in about["splits"]},
-            "age_s": None if self.published is None else round(max(0.0, time.time() - self.published)),
+            "tokens": {name: split.tokens for name, split in manifest.splits.items()},
+            "age_s": self._age_s(),
         }
+
+    def _age_s(self) -> int | None:
+        if self.published is None:
+            return None
+        # A store's clock may be ahead of ours.
+        return round(max(0.0, time.time() - self.published))
 
 
 def versions(root: str, name: str) -> list[Version]:
-    """A corpus's published versions, newest first; one that cannot be opened is left out with a warning."""
-    url, newest = corpus_url(root, name), latest(root, name)
-    found = []
-    for version in storage.names(url):
-        manifest = storage.join(url, version, MANIFEST)
-        if not storage.exists(manifest):
+    """A corpus's published versions, newest first.
+
+    One that cannot be opened is left out with a warning.
+    """
+    url = corpus_url(root, name)
+    newest = latest(root, name)
+    listed = []
+    for folder in storage.names(url):
+        version_url = storage.join(url, folder)
+        manifest_url = storage.join(version_url, MANIFEST)
+        if not storage.exists(manifest_url):
             continue
         try:
-            corpus = open_version(storage.join(url, version))
+            corpus = open_version(version_url)
         except InputError as error:
             log.warning("%s", error)
             continue
-        pinned = storage.exists(storage.join(url, version, PIN))
-        found.append(Version(corpus, storage.modified(manifest), version == newest, pinned))
-    return sorted(found, key=lambda v: (v.is_latest, v.published or 0.0, v.corpus.version), reverse=True)
+        pinned = storage.exists(storage.join(version_url, PIN))
+        published = storage.modified(manifest_url)
+        listed.append(Version(corpus, published, folder == newest, pinned))
+    return sorted(listed, key=_newness, reverse=True)
 
 
 def catalogue(root: str) -> list[Version]:
@@ -74,59 +101,93 @@ def catalogue(root: str) -> list[Version]:
 
 
 def run_references(root: str, name: str) -> dict[str, list[str]]:
-    """Versions of a corpus that runs under the root were started with: version -> names of the runs."""
-    found: dict[str, list[str]] = {}
-    folder = storage.join(root, "runs")
+    """Versions of a corpus that runs under the root were started with: version -> names of runs."""
+    users: dict[str, list[str]] = {}
+    folder = runs.runs_url(root)
     for run in storage.names(folder):
-        url = storage.join(folder, run, START)
+        url = storage.join(folder, run, runs.START)
         if not storage.exists(url):
             continue
         corpus = storage.read_json(url)["corpus"]
         if corpus["name"] == name:
-            found.setdefault(corpus["version"], []).append(f"run {run}")
-    return found
+            users.setdefault(corpus["version"], []).append(f"run {run}")
+    return users
 
 
 def prune(root: str, name: str, keep: int, models: References = lambda name: {}) -> list[str]:
-    """Remove versions beyond the newest `keep` that nothing holds on to; returns their names. `keep` 0 keeps all.
+    """Remove versions beyond the newest `keep` that nothing holds on to; returns their names.
 
-    `models` tells which versions registered models were trained on; it is asked only when something could go, and
-    nothing goes when it cannot say. A version disappears with its manifest, which goes first.
+    `keep` 0 keeps all. `models` tells which versions registered models were trained on. It is asked
+    only when something could go, and nothing goes when it cannot say.
     """
     removed: list[str] = []
-    old = [version for version in versions(root, name)[keep:] if not version.pinned] if keep else []
-    if old:
-        held = run_references(root, name)
-        try:
-            for number, names in models(name).items():
-                held.setdefault(number, []).extend(names)
-        except Exception as error:  # every tracking server has exceptions of its own
-            log.warning("no version of %s is removed: cannot ask which models use them (%s)", name, str(error).split("\n")[0])
-            old = []
-        for version in old:
-            if users := held.get(version.corpus.version):
-                log.info("corpus %s: version %s stays for %s", name, version.corpus.version, ", ".join(sorted(users)[:5]))
-                continue
-            _remove(version.corpus.url)
-            removed.append(version.corpus.version)
-            log.info("corpus %s: version %s removed, there are %d newer ones", name, version.corpus.version, keep)
+    surplus = versions(root, name)[keep:] if keep else []
+    candidates = [version for version in surplus if not version.pinned]
+    users = _users(root, name, models) if candidates else None
+    if users is not None:
+        for version in candidates:
+            if _removed(version.corpus, users.get(version.corpus.version, []), keep):
+                removed.append(version.corpus.version)
     _sweep_orphans(root, name)
     return removed
 
 
-def _remove(url: str) -> None:
-    storage.remove(storage.join(url, MANIFEST))
-    storage.remove_tree(url)
+def _newness(version: Version) -> tuple[bool, float, str]:
+    """What versions are sorted by.
+
+    LATEST comes first whenever it was published: a text that came back is the newest again. The
+    name decides between equal times, so that every listing has one order.
+    """
+    return version.is_latest, version.published or 0.0, version.corpus.version
+
+
+def _users(root: str, name: str, models: References) -> dict[str, list[str]] | None:
+    """Version -> the runs and models that need it; None when nobody can say."""
+    users = run_references(root, name)
+    try:
+        for version, names in models(name).items():
+            users.setdefault(version, []).extend(names)
+    except Exception as error:  # every tracking server has exceptions of its own
+        reason = str(error).split("\n")[0]
+        log.warning(
+            "no version of %s is removed: cannot ask which models use them (%s)", name, reason
+        )
+        return None
+    return users
+
+
+def _removed(corpus: Corpus, users: list[str], keep: int) -> bool:
+    """Remove a version, unless it has users; whether it is gone."""
+    if users:
+        some = ", ".join(sorted(users)[:5])
+        log.info("corpus %s: version %s stays for %s", corpus.name, corpus.version, some)
+        return False
+    # The manifest goes first: a removal that is killed leaves no version that looks complete.
+    storage.remove(storage.join(corpus.url, MANIFEST))
+    storage.remove_tree(corpus.url)
+    log.info(
+        "corpus %s: version %s removed, there are %d newer ones", corpus.name, corpus.version, keep
+    )
+    return True
 
 
 def _sweep_orphans(root: str, name: str) -> None:
-    """Remove what builds and removals that were killed left: version folders without a manifest and without news."""
+    """Remove version folders without a manifest in which nothing is new.
+
+    Builds and removals that were killed leave them.
+    """
     url = corpus_url(root, name)
     for folder in storage.names(url):
-        inside = storage.join(url, folder)
-        files = storage.names(inside)
+        orphan = storage.join(url, folder)
+        files = storage.names(orphan)
+        # LATEST and sources.json are files: nothing is in them.
         if folder == LATEST or not files or MANIFEST in files or PIN in files:
             continue
-        ages = [time.time() - (storage.modified(storage.join(inside, file)) or time.time()) for file in files]
-        if min(ages) > ORPHAN_S:
-            storage.remove_tree(inside)
+        if all(_age_of(storage.join(orphan, file)) > ORPHAN_S for file in files):
+            storage.remove_tree(orphan)
+
+
+def _age_of(url: str) -> float:
+    """Seconds since a file was written; 0 where the store does not say, so that it stays."""
+    now = time.time()
+    return now - (storage.modified(url) or now)

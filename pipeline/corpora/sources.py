@@ -1,6 +1,7 @@
-"""Where documents come from: folders, globs, files, archives and compressed streams at any fsspec URL.
+"""Where documents come from: folders, globs, files, archives and compressed streams at any URL.
 
-`list_source` says what is there and plans the reading; streams.py reads archives and compressed files.
+`list_source` says what is there and plans the reading; streams.py reads archives and compressed
+files.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import os
 import posixpath
 import re
 import sysconfig
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import fsspec
@@ -18,21 +19,25 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.selection import Selection, fixed_part
 from pipeline.errors import InputError
 
 PYSTDLIB = "pystdlib:"
 _COMPRESSION = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 _ARCHIVES = re.compile(r"\.(?:tar(?:\.(gz|bz2|xz|zst))?|tgz|tbz2|txz|tzst|zip)$")
+# What is behind ".tar" in full.
 _SHORT_TAR = {"tgz": "gz", "tbz2": "bz2", "txz": "xz", "tzst": "zst"}
+# The member ends at the first "::": what follows is the archive's URL, perhaps a chain itself.
 _CHAINED_ARCHIVE = re.compile(r"(zip|tar)://(.*?)::(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file as listed: its relative path (the document's name), its URL, its size, and a token of its state.
+    """One file as listed: its relative path (the document's name), its URL, its size, its state.
 
-    `state` changes when the content does (modification time or etag); "" when the store tells nothing. `within` is the
-    member, folder or pattern of an archive that a chained URL such as zip://enwik8::https://... asks for.
+    For an archive `path` is the prefix of its members' names. `state` changes when the content does
+    (modification time or etag); "" when the store tells nothing. `within` is the member, folder or
+    pattern of an archive that a chained URL such as zip://enwik8::https://... asks for.
     """
 
     path: str
@@ -44,7 +49,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Skip:
-    """A document left out, and why."""
+    """A document left out, why, and its size in source bytes (0 where it was not read)."""
 
     path: str
     reason: str
@@ -53,54 +58,31 @@ class Skip:
 
 @dataclass
 class Listing:
-    """What one source holds: files to read directly, streams (archives, compressed files) to read once, and skips."""
+    """What a source holds: files, streams and skips.
+
+    Streams (archives and compressed files) are read once from their beginning; other files can be
+    read in any order. `driver_only` sources are read in the process that starts the build.
+    """
 
     files: list[SourceFile] = field(default_factory=list)
     streams: list[SourceFile] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
     driver_only: bool = False
 
-
-class Selection:
-    """Which relative paths a recipe takes, and what they are called."""
-
-    def __init__(self, config: CorpusConfig, prefix: str = "", within: str = "") -> None:
-        self.config, self.prefix, self.within = config, prefix, within.strip("/")
-        pattern = "".join("[^/]*" if c == "*" else "[^/]" if c == "?" else re.escape(c) for c in config.strip_prefix)
-        self._strip = re.compile(pattern) if pattern else None
-
-    def name(self, path: str) -> str | None:
-        """The document's relative path, or None when the recipe leaves it out."""
-        if self.within:
-            inside = _inside(path, self.within)
-            if inside is None:
-                return None
-            path = inside
-        if self._strip and (match := self._strip.match(path)):
-            path = path[match.end() :].lstrip("/")
-        if not _matches(path, self.config.include) or _matches(path, self.config.exclude):
-            return None
-        return self.prefix + path
-
-
-def _inside(path: str, within: str) -> str | None:
-    """A member's path below the part of the archive that was asked for; None when it lies elsewhere."""
-    if path == within:
-        return posixpath.basename(path)
-    if path.startswith(f"{within}/"):
-        return path[len(within) + 1 :]
-    if fnmatchcase(path, within):
-        return path[len(_fixed_part(within)) :].lstrip("/")
-    return None
-
-
-def _matches(path: str, patterns: list[str]) -> bool:
-    base = posixpath.basename(path)
-    return any(fnmatchcase(path, pattern) or fnmatchcase(base, pattern) for pattern in patterns)
+    def add(self, other: Listing) -> None:
+        """Take in what another source holds."""
+        self.files += other.files
+        self.streams += other.streams
+        self.skips += other.skips
+        self.driver_only |= other.driver_only
 
 
 def list_source(url: str, config: CorpusConfig) -> Listing:
-    """Everything under one source URL, sorted by path. A source that is not there is an InputError."""
+    """Everything under one source URL, in order of path.
+
+    A source that is not there, or that its store refuses to list, is an InputError.
+    """
+    # With several sources a document's name begins with its source's, so that none meet.
     prefix = f"{stem(url)}/" if len(config.sources) > 1 else ""
     if url == PYSTDLIB:
         listing = _list_tree(sysconfig.get_paths()["stdlib"], Selection(config, prefix))
@@ -108,26 +90,54 @@ def list_source(url: str, config: CorpusConfig) -> Listing:
         return listing
     url = storage.absolute(url)
     try:
-        if chained := _CHAINED_ARCHIVE.fullmatch(url):
-            return _list_chained(chained, prefix)
-        fs, path = storage.filesystem(url)
-        if _is_glob(path) and not fs.exists(path):  # a file may have such a name, and an http query has a '?'
-            return _list_glob(fs, path, url, config, prefix)
-        if _is_folder(fs, path, url):
-            return _list_tree(url, Selection(config, prefix))
-        return _list_file(fs, path, url, Selection(config, prefix))
+        return _list_url(url, config, prefix)
     except InputError:
         raise
     except FileNotFoundError:
         raise InputError(f"source {url} does not exist; give another --source.") from None
     except Exception as error:  # every store has exceptions of its own
-        raise InputError(f"cannot read source {url}: {type(error).__name__}: {error}. Check the URL and its access.") from None
+        raise InputError(
+            f"cannot read source {url}: {type(error).__name__}: {error}. "
+            "Check the URL and its access."
+        ) from None
 
 
 def stem(url: str) -> str:
     """The last name in a URL, which tells several sources apart."""
     path = storage.bare(url.split("::", maxsplit=1)[0]).rstrip("/:")
     return posixpath.basename(path) or path
+
+
+def kind_of(path: str) -> tuple[str | None, str | None]:
+    """(compression, archive format) of a path, by its ending.
+
+    The compression is fsspec's name of one, or None; the archive format is 'tar', 'zip' or None.
+    """
+    match = _ARCHIVES.search(path)
+    if match is None:
+        return _COMPRESSION.get(posixpath.splitext(path)[1]), None
+    ending = match.group().lstrip(".")
+    if ending == "zip":
+        return None, "zip"
+    packed = _SHORT_TAR.get(ending) or match.group(1)
+    return (_COMPRESSION[f".{packed}"] if packed else None), "tar"
+
+
+def _list_url(url: str, config: CorpusConfig, prefix: str) -> Listing:
+    chained = _CHAINED_ARCHIVE.fullmatch(url)
+    if chained:
+        return _list_chained(chained, prefix)
+    fs, path = storage.filesystem(url)
+    # A file may have wildcards in its name, and an http query has a '?': what is there comes first.
+    if _is_glob(path) and not fs.exists(path):
+        return _list_glob(fs, path, url, config, prefix)
+    if _is_folder(fs, path, url):
+        return _list_tree(url, Selection(config, prefix))
+    return _list_file(fs, path, url, Selection(config, prefix))
+
+
+def _is_glob(path: str) -> bool:
+    return any(wildcard in path for wildcard in "*?[")
 
 
 def _is_folder(fs: fsspec.AbstractFileSystem, path: str, url: str) -> bool:
@@ -139,65 +149,70 @@ def _is_http(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
 
-def kind_of(path: str) -> tuple[str | None, str | None]:
-    """(compression, archive format) of a path by its ending: fsspec's compression name or None; 'tar', 'zip' or None."""
-    if match := _ARCHIVES.search(path):
-        ending = match.group().lstrip(".")
-        if ending == "zip":
-            return None, "zip"
-        short = _SHORT_TAR.get(ending) or match.group(1)
-        return (_COMPRESSION[f".{short}"] if short else None), "tar"
-    return _COMPRESSION.get(posixpath.splitext(path)[1]), None
-
-
 def _list_chained(chained: re.Match[str], prefix: str) -> Listing:
-    """zip://MEMBER::URL and tar://MEMBER::URL: the archive is read as a stream, and the member picked out of it."""
+    """zip://MEMBER::URL and tar://MEMBER::URL.
+
+    The archive is read as a stream, as any other is, and the member picked out of it.
+    """
     kind, member, url = chained.groups()
     if kind_of(storage.bare(url))[1] != kind:
-        raise InputError(f"{url} does not end as a {kind} archive does; {kind}:// cannot look into it.")
+        raise InputError(
+            f"{url} does not end as a {kind} archive does; {kind}:// cannot look into it."
+        )
     fs, path = storage.filesystem(url)
-    info = fs.info(path)
-    return Listing(streams=[SourceFile(prefix, url, int(info.get("size") or 0), _state(info), member)])
+    return Listing(streams=[_source_file(prefix, url, fs.info(path), member)])
 
 
-def _list_file(fs: fsspec.AbstractFileSystem, path: str, url: str, selection: Selection, name: str = "") -> Listing:
-    """A single file, as a document called `name` (default: its own) or, for an archive, as the folder of its members.
+def _list_file(
+    fs: fsspec.AbstractFileSystem, path: str, url: str, selection: Selection, name: str = ""
+) -> Listing:
+    """A single file: a document called `name` (default: its own name), or an archive of documents.
 
-    Read in ranges where the store can, else as a stream.
+    An archive's members are called by their paths in it, under `name` where that is given. A plain
+    file is read in ranges where the store can do that, else as a stream.
     """
     info = fs.info(path)
-    file = SourceFile(selection.prefix, url, int(info.get("size") or 0), _state(info))
-    base = name or posixpath.basename(storage.bare(path).rstrip("/"))
     compression, archive = kind_of(storage.bare(path))
     if archive:
-        return Listing(streams=[replace(file, path=f"{selection.prefix}{name}/" if name else selection.prefix)])
-    wanted = selection.name(posixpath.splitext(base)[0] if compression else base)
+        folder = f"{name}/" if name else ""
+        return Listing(streams=[_source_file(selection.prefix + folder, url, info)])
+    base = name or posixpath.basename(storage.bare(path).rstrip("/"))
+    if compression:
+        base = posixpath.splitext(base)[0]  # the document is what is inside
+    wanted = selection.name(base)
     if wanted is None:
         return Listing()
-    file = replace(file, path=wanted)
-    in_ranges = info.get("size") is not None and (info.get("partial") is True if _is_http(url) else True)
-    return Listing(streams=[file]) if compression or not in_ranges else Listing(files=[file])
+    file = _source_file(wanted, url, info)
+    if compression or not _has_ranges(url, info):
+        return Listing(streams=[file])
+    return Listing(files=[file])
 
 
-def _list_glob(fs: fsspec.AbstractFileSystem, path: str, url: str, config: CorpusConfig, prefix: str) -> Listing:
-    """Every file that a glob names, each treated as a source of its own, under the path behind the glob's fixed part."""
-    found = fs.glob(path, detail=True)
-    fixed, listing = _fixed_part(path), Listing()
-    for name in sorted(found):
-        if found[name]["type"] != "file":
-            continue
+def _has_ranges(url: str, info: dict[str, Any]) -> bool:
+    """Whether any part of a file can be read: its size is known, and a web server offers ranges."""
+    if info.get("size") is None:
+        return False
+    return info.get("partial") is True if _is_http(url) else True
+
+
+def _list_glob(
+    fs: fsspec.AbstractFileSystem, path: str, url: str, config: CorpusConfig, prefix: str
+) -> Listing:
+    """Every file that a glob names, each as a source of its own.
+
+    Their names begin behind the folder in front of the first wildcard.
+    """
+    fixed = fixed_part(path)
+    listing = Listing()
+    for name, info in sorted(fs.glob(path, detail=True).items()):
+        if info["type"] != "file":
+            continue  # '*' matches folders as well; '**' is there for what is in them
         relative = name[len(fixed) :].lstrip("/")
-        one = _list_file(fs, name, _url_of(fs, name, url), Selection(config, prefix), relative)
-        listing.files += one.files
-        listing.streams += one.streams
+        selection = Selection(config, prefix)
+        listing.add(_list_file(fs, name, _url_of(fs, name, url), selection, relative))
     if not listing.files and not listing.streams:
         raise InputError(f"no file matches source {url}; give another --source.")
     return listing
-
-
-def _fixed_part(pattern: str) -> str:
-    """The folder in front of a glob's first wildcard."""
-    return re.split(r"[*?\[]", pattern)[0].rpartition("/")[0]
 
 
 def _url_of(fs: fsspec.AbstractFileSystem, name: str, url: str) -> str:
@@ -210,47 +225,75 @@ def _url_of(fs: fsspec.AbstractFileSystem, name: str, url: str) -> str:
 
 
 def _list_tree(url: str, selection: Selection) -> Listing:
+    """All files below a folder, in order of path."""
     fs, path = storage.filesystem(url)
     listing = Listing()
     if isinstance(fs, LocalFileSystem):
-        _walk_local(path, "", selection, listing)
+        # Walked by our own code: a link must be told from its target, and be listed as a skip.
+        for entry, relative in _walk_local(path, ""):
+            _add_local(listing, entry, selection.name(relative))
     else:
         root = path.rstrip("/")
         for name, found in fs.find(path, detail=True).items():
             wanted = selection.name(name[len(root) :].lstrip("/"))
             if wanted is not None and found["type"] == "file":
-                info = found if found.get("size") is not None else fs.info(name)
-                file = SourceFile(wanted, _url_of(fs, name, url), int(info.get("size") or 0), _state(info))
-                (listing.files if info.get("size") is not None else listing.streams).append(file)
+                _add_remote(listing, fs, name, _url_of(fs, name, url), wanted, found)
+    # By bytes, so that the order of a listing, or a locale, changes nothing.
     listing.files.sort(key=lambda file: os.fsencode(file.path))
     return listing
 
 
-def _walk_local(root: str, below: str, selection: Selection, listing: Listing) -> None:
-    """Walk a local folder without following links; names that start with '.' or '_' count like any other."""
+def _walk_local(root: str, below: str) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Every entry below a folder that is no folder, with its relative path.
+
+    Links are not followed. Names that start with '.' or '_' count like any other.
+    """
     with os.scandir(os.path.join(root, below)) as entries:
         for entry in entries:
             relative = f"{below}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                _walk_local(root, f"{relative}/", selection, listing)
-                continue
-            wanted = selection.name(relative)
-            if wanted is None:
-                continue
-            if entry.is_symlink():
-                listing.skips.append(Skip(wanted, "link"))
-            elif entry.is_file(follow_symlinks=False):
-                stat = entry.stat(follow_symlinks=False)
-                listing.files.append(SourceFile(wanted, entry.path, stat.st_size, f"mtime:{stat.st_mtime_ns}"))
+                yield from _walk_local(root, f"{relative}/")
             else:
-                listing.skips.append(Skip(wanted, "not a regular file"))
+                yield entry, relative
 
 
-def _is_glob(path: str) -> bool:
-    return any(c in path for c in "*?[")
+def _add_local(listing: Listing, entry: os.DirEntry[str], wanted: str | None) -> None:
+    if wanted is None:
+        return
+    if entry.is_symlink():
+        listing.skips.append(Skip(wanted, "link"))
+    elif entry.is_file(follow_symlinks=False):
+        stat = entry.stat(follow_symlinks=False)
+        state = f"mtime:{stat.st_mtime_ns}"
+        listing.files.append(SourceFile(wanted, entry.path, stat.st_size, state))
+    else:
+        listing.skips.append(Skip(wanted, "not a regular file"))
+
+
+def _add_remote(
+    listing: Listing,
+    fs: fsspec.AbstractFileSystem,
+    name: str,
+    url: str,
+    wanted: str,
+    found: dict[str, Any],
+) -> None:
+    """Add a listed file; one whose size nobody can tell is read as a stream."""
+    # A web page's links come without sizes: ask for the file itself.
+    info = found if found.get("size") is not None else fs.info(name)
+    sized = info.get("size") is not None
+    target = listing.files if sized else listing.streams
+    target.append(_source_file(wanted, url, info))
+
+
+def _source_file(path: str, url: str, info: dict[str, Any], within: str = "") -> SourceFile:
+    """A file as its store describes it; a size that is not known counts as 0."""
+    # Only a stream's size can be unknown, and there it is for the progress alone.
+    return SourceFile(path, url, int(info.get("size") or 0), _state(info), within)
 
 
 def _state(info: dict[str, Any]) -> str:
+    """What tells that a file has changed, and its kind; "" when the store gives nothing."""
     for key in ("ETag", "etag", "LastModified", "mtime"):
         if info.get(key):
             return f"{key}:{info[key]}"

@@ -1,30 +1,35 @@
 """Read sources once: decode, normalise and spill every document to staging blobs under the root.
 
-A read unit is a group of files, one range of a large file, or one archive or compressed stream. It writes
-`unit-00007.bin` (normalised text, back to back) and `unit-00007.arrow` (its chunk table): all that the later steps need,
-so that sources are fetched and decompressed once and memory stays bounded.
+A read unit is a group of files, one range of a large file, or one archive or compressed stream. It
+writes `unit-00007.bin` (normalised text, back to back) and `unit-00007.arrow` (its chunk table).
+They are all that the later steps need: sources are fetched and decompressed once, and memory stays
+bounded.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 import pyarrow as pa
 
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.cutting import Chunks, range_chunks, stream_chunks
 from pipeline.corpora.expected import Expectation
-from pipeline.corpora.sources import Selection, Skip, SourceFile
+from pipeline.corpora.selection import Selection
+from pipeline.corpora.sources import Skip, SourceFile
 from pipeline.corpora.streams import Guarded, Tick, open_stream, reading
-from pipeline.corpora.text import UndecodableError, cut_place, cut_window, prepare
+from pipeline.corpora.text import UndecodableError, prepare
 from pipeline.corpora.vocab import symbols_of
 from pipeline.errors import InputError
 from pipeline.progress import Progress, bytes_of
 
-GROUP_BYTES = 32 << 20  # small files are read in groups of about this size: a task costs about 18 ms
+GROUP_BYTES = 32 << 20  # small files go in groups of this size: Ray Data takes 18 ms a task
+
+_NO_DIGEST = bytes(32)
 
 CHUNKS = pa.schema(
     [
@@ -43,8 +48,30 @@ CHUNKS = pa.schema(
 
 
 @dataclass(frozen=True)
+class StagedChunk:
+    """A row of a chunk table: its fields are the columns of CHUNKS.
+
+    A skipped document has rows too, without text.
+    """
+
+    path: bytes
+    source_offset: int
+    source_bytes: int
+    digest: bytes = _NO_DIGEST
+    offset: int = 0
+    tokens: int = 0
+    first: int = -1
+    anchors: list[int] = field(default_factory=list)
+    skip: str | None = None
+    bytes: int = 0  # the last field: behind it, the type of this name is hidden
+
+
+@dataclass(frozen=True)
 class ReadUnit:
-    """What one task reads. `kind` is files, range or stream; `start` and `stop` cut the single file of a range."""
+    """What one task reads.
+
+    `kind` is files, range or stream; `start` and `stop` cut the single file of a range.
+    """
 
     number: int
     kind: str
@@ -54,23 +81,49 @@ class ReadUnit:
 
     @property
     def size(self) -> int:
-        return self.stop - self.start if self.kind == "range" else sum(file.size for file in self.files)
+        """Bytes to read, as the sources give them: compressed, where they are."""
+        if self.kind == "range":
+            return self.stop - self.start
+        return sum(file.size for file in self.files)
 
 
-def plan_units(files: list[SourceFile], streams: list[SourceFile], chunk_bytes: int) -> list[ReadUnit]:
-    """Group small files, cut large ones at multiples of `chunk_bytes`; streams stay whole, and come first: they take longest.
+@dataclass(frozen=True)
+class UnitResult:
+    """What reading one unit came to; what is skipped counts too."""
+
+    unit: int
+    documents: int
+    source_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "unit": self.unit,
+            "documents": self.documents,
+            "source_bytes": self.source_bytes,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> UnitResult:
+        return cls(value["unit"], value["documents"], value["source_bytes"])
+
+
+def plan_units(
+    files: list[SourceFile], streams: list[SourceFile], chunk_bytes: int
+) -> list[ReadUnit]:
+    """Group small files, and cut large ones at multiples of `chunk_bytes`; streams stay whole.
 
     The grouping decides which task reads what, never what is written in the end.
     """
     units: list[ReadUnit] = []
-    group: list[SourceFile] = []
-    room = GROUP_BYTES
 
     def add(kind: str, members: list[SourceFile], start: int = 0, stop: int = 0) -> None:
         units.append(ReadUnit(len(units), kind, members, start, stop))
 
+    # Streams cannot be divided, so they take longest: whoever comes last would work alone.
     for stream in streams:
         add("stream", [stream])
+    group: list[SourceFile] = []
+    room = GROUP_BYTES
     for file in files:
         if file.size > chunk_bytes:
             for start in range(0, file.size, chunk_bytes):
@@ -78,7 +131,8 @@ def plan_units(files: list[SourceFile], streams: list[SourceFile], chunk_bytes: 
             continue
         if group and file.size > room:
             add("files", group)
-            group, room = [], GROUP_BYTES
+            group = []
+            room = GROUP_BYTES
         group.append(file)
         room -= file.size
     if group:
@@ -86,166 +140,153 @@ def plan_units(files: list[SourceFile], streams: list[SourceFile], chunk_bytes: 
     return units
 
 
-def read_unit(unit: ReadUnit, config: CorpusConfig, staging: str) -> dict[str, Any]:
-    """Read one unit, write its blob and chunk table, return {unit, documents, source_bytes}. A stream logs its progress."""
-    rows: list[dict[str, Any]] = []
-    base = storage.join(staging, f"unit-{unit.number:05d}")
-    progress = Progress(f"read {unit.files[0].url}", unit.size, "B") if unit.kind == "stream" else None
-    expectation = Expectation(config) if unit.kind == "stream" else None
-    with storage.writing(f"{base}.bin") as blob:
-        writer = _ChunkWriter(blob, config, rows, expectation)
+def blob_url(staging: str, unit: int) -> str:
+    """Where a unit's normalised text is staged."""
+    return storage.join(staging, f"unit-{unit:05d}.bin")
+
+
+def table_url(staging: str, unit: int) -> str:
+    """Where a unit's chunk table is staged."""
+    return storage.join(staging, f"unit-{unit:05d}.arrow")
+
+
+def read_unit(unit: ReadUnit, config: CorpusConfig, staging: str) -> UnitResult:
+    """Read one unit, and write its blob and chunk table. A stream logs its progress."""
+    # Only a stream is checked here: build.py has checked plain files before it staged anything.
+    is_stream = unit.kind == "stream"
+    expectation = Expectation(config) if is_stream else None
+    progress = Progress(f"read {unit.files[0].url}", unit.size, "B") if is_stream else None
+    with storage.writing(blob_url(staging, unit.number)) as blob:
+        writer = _ChunkWriter(blob, config, expectation)
 
         def tick(read: int) -> None:
             if progress:
-                progress.add(read, f"{writer.documents:,} documents, {bytes_of(writer.offset)} of text")
+                text = bytes_of(writer.offset)
+                progress.add(read, f"{writer.documents:,} documents, {text} of text")
 
-        for path, chunks in _documents(unit, config, tick):
-            if isinstance(chunks, Skip):
-                rows.append(_skip_row(path, chunks.reason, chunks.size))
+        for path, document in _documents(unit, config, tick):
+            if isinstance(document, Skip):
+                writer.skip_document(path, document)
             else:
-                writer.write_document(path, chunks)
+                writer.write_document(path, document)
         if expectation:
             expectation.check(unit.files[0].url)
-    _write_table(f"{base}.arrow", rows)
-    return {
-        "unit": unit.number,
-        "documents": sum(row["source_offset"] == 0 for row in rows),
-        "source_bytes": sum(row["source_bytes"] for row in rows),
-    }
+    _write_table(table_url(staging, unit.number), writer.rows)
+    documents = sum(row.source_offset == 0 for row in writer.rows)
+    return UnitResult(unit.number, documents, sum(row.source_bytes for row in writer.rows))
 
 
-def read_chunks(staging: str, number: int) -> pa.Table:
+def read_chunks(staging: str, unit: int) -> list[StagedChunk]:
     """The chunk table of one unit."""
-    with storage.open_read(storage.join(staging, f"unit-{number:05d}.arrow")) as file:
-        return pa.ipc.open_file(file).read_all()
+    with storage.open_read(table_url(staging, unit)) as file:
+        table = pa.ipc.open_file(file).read_all()
+    return [StagedChunk(**row) for row in table.to_pylist()]
 
 
-_Chunks = Iterator[tuple[int, bytes]]
+def _write_table(url: str, rows: list[StagedChunk]) -> None:
+    # vars(), not asdict(): that would copy every list of anchors.
+    table = pa.Table.from_pylist([vars(row) for row in rows], schema=CHUNKS)
+    with storage.writing(url) as file, pa.ipc.new_file(file, CHUNKS) as writer:
+        writer.write_table(table)
 
 
 class _ChunkWriter:
-    """Prepares chunks and appends them to a blob; a document that cannot be decoded is refused or left out whole."""
+    """Prepares chunks and appends them to a blob; keeps a row of the chunk table for each.
+
+    A document that cannot be decoded is refused, or left out whole: a later step looks at all of
+    its rows.
+    """
 
     def __init__(
-        self, blob: IO[bytes], config: CorpusConfig, rows: list[dict[str, Any]], expectation: Expectation | None
+        self, blob: IO[bytes], config: CorpusConfig, expectation: Expectation | None
     ) -> None:
-        self.blob, self.config, self.rows, self.expectation = blob, config, rows, expectation
-        self.offset = self.documents = 0
+        self.blob = blob
+        self.config = config
+        self.expectation = expectation
+        self.rows: list[StagedChunk] = []
+        self.offset = 0  # in the blob
+        self.documents = 0
 
-    def write_document(self, path: str, chunks: _Chunks) -> None:
+    def skip_document(self, path: str, skip: Skip) -> None:
+        self.rows.append(StagedChunk(_path_bytes(path), 0, skip.size, skip=skip.reason))
+
+    def write_document(self, path: str, chunks: Chunks) -> None:
         self.documents += 1
         for source_offset, raw in chunks:
             if self.expectation:
                 self.expectation.add(path, raw)
-            self.rows.append(self._row(path, source_offset, raw))
+            self.rows.append(self._write(path, source_offset, raw))
 
-    def _row(self, path: str, source_offset: int, raw: bytes) -> dict[str, Any]:
-        name = path.encode("utf-8", "surrogateescape")
+    def _write(self, path: str, source_offset: int, raw: bytes) -> StagedChunk:
+        """Write one chunk to the blob; returns its row."""
+        name = _path_bytes(path)
         try:
             prepared = prepare(raw, self.config, starts_document=source_offset == 0)
         except UndecodableError as error:
             what = f"invalid UTF-8 at byte {source_offset + error.offset} ({error.reason})"
             if self.config.decoding == "strict":
                 raise InputError(
-                    f"{path}: {what}; use --decoding replace or skip, or --unit byte to take bytes as they are."
+                    f"{path}: {what}; use --decoding replace or skip, "
+                    "or --unit byte to take bytes as they are."
                 ) from None
-            return _skip_row(path, what, len(raw)) | {"source_offset": source_offset}
-        symbols = symbols_of(prepared.text, self.config.unit)
+            return StagedChunk(name, source_offset, len(raw), skip=what)
+        offset = self.offset
         self.blob.write(prepared.text)
         self.offset += len(prepared.text)
-        return {
-            "path": name,
-            "source_offset": source_offset,
-            "source_bytes": len(raw),
-            "offset": self.offset - len(prepared.text),
-            "bytes": len(prepared.text),
-            "tokens": len(symbols),
-            "first": int(symbols[0]) if len(symbols) else -1,
-            "digest": hashlib.sha256(raw).digest(),
-            "anchors": [offset for anchor in prepared.anchors for offset in anchor],
-            "skip": None,
-        }
+        symbols = symbols_of(prepared.text, self.config.unit)
+        return StagedChunk(
+            path=name,
+            source_offset=source_offset,
+            source_bytes=len(raw),
+            offset=offset,
+            bytes=len(prepared.text),
+            tokens=len(symbols),
+            first=int(symbols[0]) if len(symbols) else -1,
+            digest=hashlib.sha256(raw).digest(),
+            anchors=[offset for anchor in prepared.anchors for offset in anchor],
+        )
 
 
-def _skip_row(path: str, reason: str, source_bytes: int) -> dict[str, Any]:
-    return {
-        "path": path.encode("utf-8", "surrogateescape"),
-        "source_offset": 0,
-        "source_bytes": source_bytes,
-        "offset": 0,
-        "bytes": 0,
-        "tokens": 0,
-        "first": -1,
-        "digest": bytes(32),
-        "anchors": [],
-        "skip": reason,
-    }
+def _path_bytes(path: str) -> bytes:
+    """A path as its file system has it: names need not be UTF-8."""
+    return path.encode("utf-8", "surrogateescape")
 
 
-def _write_table(url: str, rows: list[dict[str, Any]]) -> None:
-    table = pa.Table.from_pylist(rows, schema=CHUNKS)
-    with storage.writing(url) as file, pa.ipc.new_file(file, CHUNKS) as writer:
-        writer.write_table(table)
-
-
-def _documents(unit: ReadUnit, config: CorpusConfig, tick: Tick) -> Iterator[tuple[str, _Chunks | Skip]]:
-    """Yield (path, chunks), chunks being (source offset, bytes), all cut at the same fixed places."""
+def _documents(
+    unit: ReadUnit, config: CorpusConfig, tick: Tick
+) -> Iterator[tuple[str, Chunks | Skip]]:
+    """Yield (path, chunks or Skip) for every document of a unit, all cut at the same places."""
+    chunk_bytes = config.chunk_bytes
     if unit.kind == "range":
-        yield unit.files[0].path, _range_chunks(unit, config.chunk_bytes)
+        yield unit.files[0].path, _file_range(unit, chunk_bytes)
     elif unit.kind == "stream":
         source = unit.files[0]
+        # An archive's path is the folder of its members, a compressed file's that of its document.
         prefix = source.path if source.path.endswith("/") else ""
         for path, stream in open_stream(source, Selection(config, prefix, source.within), tick):
-            yield path, stream if isinstance(stream, Skip) else stream_chunks(stream, config.chunk_bytes)
+            if isinstance(stream, Skip):
+                yield path, stream
+            else:
+                yield path, stream_chunks(stream, chunk_bytes)
     else:
         for file in unit.files:
             with reading(file.url):
                 opened = storage.open_read(file.url)
             with opened:
-                yield file.path, stream_chunks(Guarded(opened, file.url), config.chunk_bytes)
+                yield file.path, stream_chunks(Guarded(opened, file.url), chunk_bytes)
 
 
-def stream_chunks(stream: Guarded | IO[bytes], chunk_bytes: int) -> _Chunks:
-    """Cut a stream near multiples of `chunk_bytes`; an empty document is one empty chunk."""
-    held, start, number, ended = b"", 0, 0, False
-    window = cut_window(chunk_bytes)
-    while True:
-        wanted = (number + 1) * chunk_bytes + window - start - len(held)
-        pieces = [held]
-        while not ended and wanted > 0:
-            pieces.append(stream.read(wanted))
-            ended = not pieces[-1]
-            wanted -= len(pieces[-1])
-        held = b"".join(pieces)
-        target = (number + 1) * chunk_bytes - start
-        place = None if target >= len(held) else cut_place(held[target:], held[target - 1 : target], window)
-        if place is None and ended:
-            yield start, held
-            return
-        if place is None:
-            raise AssertionError("cut_place finds a place in a full window")
-        yield start, held[: target + place]
-        start, held, number = start + target + place, held[target + place :], number + 1
-
-
-def _range_chunks(unit: ReadUnit, chunk_bytes: int) -> _Chunks:
-    """The one chunk of a file that belongs to [start, stop): from the cut at or behind start to the cut behind stop."""
+def _file_range(unit: ReadUnit, chunk_bytes: int) -> Chunks:
+    """The chunk of a range unit."""
     file = unit.files[0]
-    low = max(0, unit.start - 1)
-    window = cut_window(chunk_bytes)
-    high = min(file.size, unit.stop + window)
-    with reading(file.url):
-        data = storage.read_range(file.url, low, high)
-    if len(data) != high - low:
-        raise InputError(f"{file.url} changed its size while it was read; build again when it is at rest.")
-    first = 0
-    if unit.start:
-        place = cut_place(data[1 : 1 + window], data[:1], window)
-        first = len(data) if place is None else 1 + place
-    last = len(data)
-    if unit.stop < file.size:
-        at = unit.stop - low
-        place = cut_place(data[at:], data[at - 1 : at], window)
-        last = len(data) if place is None else at + place
-    if first < last or unit.start == 0:
-        yield low + first, data[first:last]
+
+    def read(low: int, high: int) -> bytes:
+        with reading(file.url):
+            data = storage.read_range(file.url, low, high)
+        if len(data) != high - low:
+            raise InputError(
+                f"{file.url} changed its size while it was read; build again when it is at rest."
+            )
+        return data
+
+    return range_chunks(read, file.size, unit.start, unit.stop, chunk_bytes)

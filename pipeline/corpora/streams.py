@@ -1,4 +1,7 @@
-"""Archives and compressed files, read as streams: once, in their own order, never extracted by name."""
+"""Archives and compressed files, read as streams: once and in their own order.
+
+No member is ever extracted under its name.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,44 @@ import fsspec
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.corpora.sources import Selection, Skip, SourceFile, kind_of
+from pipeline.corpora.selection import Selection
+from pipeline.corpora.sources import Skip, SourceFile, kind_of
 from pipeline.errors import InputError
 
 _COPY_BYTES = 8 << 20
+_TAR_BUFFER = 1 << 20
 
+# What ends a tar archive for tarfile, where it should be an error: see _StrictTarInfo.
+_DAMAGED_HEADERS = (
+    tarfile.InvalidHeaderError,  # type: ignore[attr-defined]
+    tarfile.TruncatedHeaderError,  # type: ignore[attr-defined]
+    tarfile.EmptyHeaderError,  # type: ignore[attr-defined]
+)
+
+# Hears how many more bytes of a source file have been consumed.
 Tick = Callable[[int], None]
 
 
-def open_stream(source: SourceFile, selection: Selection, tick: Tick = lambda _: None) -> Iterator[tuple[str, Guarded | Skip]]:
-    """Yield (relative path, readable stream or Skip) for every wanted document of an archive or compressed file.
+def open_stream(
+    source: SourceFile, selection: Selection, tick: Tick = lambda _: None
+) -> Iterator[tuple[str, Guarded | Skip]]:
+    """Yield (relative path, readable stream or Skip) for every wanted document of a stream source.
 
-    Members come in archive order and each must be read before the next; a path that comes twice counts the last time.
-    `tick` hears of the bytes of the file itself as they are consumed. Raises InputError, naming the file, for one that
-    is damaged, cut short or cannot be read.
+    Members come in archive order, and each must be read before the next is asked for. A path that
+    comes twice counts the last time. `tick` hears of the bytes of the file itself as they are
+    consumed. Raises InputError, naming the file, for one that is damaged, cut short or unreadable.
     """
     compression, archive = kind_of(storage.bare(source.url))
     with reading(source.url):
         if archive == "zip":
+            # A zip's directory stands at its end: it cannot be read from front to back.
             with _seekable(source.url) as file:
                 yield from _zip_members(file, selection, source.url, tick)
             return
-        with fsspec.open(source.url, "rb") as raw, _decompressed(_Counted(raw, tick), compression) as file:
+        with (
+            fsspec.open(source.url, "rb") as raw,
+            _decompressed(_Counted(raw, tick), compression) as file,
+        ):
             if archive == "tar":
                 yield from _tar_members(file, selection, source.url)
             else:
@@ -44,25 +63,35 @@ def open_stream(source: SourceFile, selection: Selection, tick: Tick = lambda _:
 
 @contextlib.contextmanager
 def reading(url: str) -> Iterator[None]:
-    """Turn whatever a store or decoder raises while a source is read into an InputError that names the source."""
+    """Turn whatever a store or decoder raises while a source is read into an InputError.
+
+    It names the source.
+    """
     try:
         yield
     except (InputError, GeneratorExit):
-        raise
+        raise  # said already; or the reader, not the source, has had enough
     except FileNotFoundError:
-        raise InputError(f"source {url} is not there any more; build again when it is at rest.") from None
+        raise InputError(
+            f"source {url} is not there any more; build again when it is at rest."
+        ) from None
     except Exception as error:  # every store and every decoder has exceptions of its own
         reason = " ".join(str(error).split()) or "it ends early"
         raise InputError(
-            f"cannot read source {url}: {type(error).__name__}: {reason}. Check that it is whole, or fetch it again."
+            f"cannot read source {url}: {type(error).__name__}: {reason}. "
+            "Check that it is whole, or fetch it again."
         ) from None
 
 
 class Guarded:
-    """A stream whose read errors are InputErrors that name the source."""
+    """A stream whose read errors are InputErrors that name the source.
+
+    Its reader works outside of open_stream's own guard: an error there never passes through it.
+    """
 
     def __init__(self, stream: IO[bytes], url: str) -> None:
-        self.stream, self.url = stream, url
+        self.stream = stream
+        self.url = url
 
     def read(self, size: int = -1) -> bytes:
         with reading(self.url):
@@ -73,8 +102,9 @@ class _Counted:
     """A raw file that tells `tick` how many of its bytes are read."""
 
     def __init__(self, file: IO[bytes], tick: Tick) -> None:
-        self.file, self.tick = file, tick
-        self.closed = False
+        self.file = file
+        self.tick = tick
+        self.closed = False  # pyarrow.PythonFile asks
 
     def read(self, size: int = -1) -> bytes:
         data = self.file.read(size)
@@ -86,8 +116,12 @@ class _Counted:
 
 
 def _decompressed(file: Any, compression: str | None) -> Any:
-    """The decompressed stream; concatenated members and frames are read to the end, a cut-off one raises."""
-    if compression == "zstd":
+    """The decompressed stream, as a context manager.
+
+    Concatenated members and frames are read to the end, as parallel compressors write them. One
+    that is cut off raises.
+    """
+    if compression == "zstd":  # which fsspec reads only with a package more; pyarrow is here anyway
         return contextlib.closing(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"))
     if compression:
         return fsspec.compression.compr[compression](file, mode="rb")
@@ -96,7 +130,7 @@ def _decompressed(file: Any, compression: str | None) -> Any:
 
 @contextlib.contextmanager
 def _seekable(url: str) -> Iterator[IO[bytes]]:
-    """A file that can be read in any order: itself, or a temporary copy of what a server sends in one go."""
+    """A file that can be read in any order: a local one itself, of any other a temporary copy."""
     with fsspec.open(url, "rb") as file:
         if storage.is_local(url):
             yield file
@@ -108,42 +142,56 @@ def _seekable(url: str) -> Iterator[IO[bytes]]:
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """tarfile takes a damaged header, or a missing end mark, for the end of the archive; here they are errors."""
+    """Headers of a tar archive, read strictly.
+
+    tarfile takes a damaged header, or a missing end mark, for the end of the archive. The rest of
+    the text would be lost without a word; here they are errors.
+    """
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> _StrictTarInfo:
         try:
             return super().fromtarfile(tar)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError, tarfile.EmptyHeaderError) as error:  # type: ignore[attr-defined]
-            raise tarfile.ReadError(f"damaged or cut short behind byte {tar.offset} ({error})") from None
+        except _DAMAGED_HEADERS as error:
+            raise tarfile.ReadError(
+                f"damaged or cut short behind byte {tar.offset} ({error})"
+            ) from None
 
 
-def _tar_members(file: IO[bytes], selection: Selection, url: str) -> Iterator[tuple[str, Guarded | Skip]]:
-    with tarfile.open(fileobj=file, mode="r|", bufsize=1 << 20, tarinfo=_StrictTarInfo) as tar:
+def _tar_members(
+    file: IO[bytes], selection: Selection, url: str
+) -> Iterator[tuple[str, Guarded | Skip]]:
+    # "r|" reads from front to back, and never seeks.
+    with tarfile.open(fileobj=file, mode="r|", bufsize=_TAR_BUFFER, tarinfo=_StrictTarInfo) as tar:
         for member in tar:
             if member.isdir():
                 continue
             wanted = selection.name(_member_path(member.name))
-            tar.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
+            # tarfile keeps every header otherwise: memory would grow with the archive.
+            tar.members = []  # type: ignore[attr-defined]
             if wanted is None:
                 continue
             if member.issym() or member.islnk():
                 yield wanted, Skip(wanted, "link")
-            elif stream := tar.extractfile(member):
-                yield wanted, Guarded(stream, url)
-            else:
+                continue
+            stream = tar.extractfile(member)
+            if stream is None:
                 yield wanted, Skip(wanted, "not a regular file")
+            else:
+                yield wanted, Guarded(stream, url)
 
 
-def _zip_members(file: IO[bytes], selection: Selection, url: str, tick: Tick) -> Iterator[tuple[str, Guarded | Skip]]:
+def _zip_members(
+    file: IO[bytes], selection: Selection, url: str, tick: Tick
+) -> Iterator[tuple[str, Guarded | Skip]]:
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             wanted = None if member.is_dir() else selection.name(_member_path(member.filename))
             if wanted is None:
                 tick(member.compress_size)
-            elif member.flag_bits & 0x1:
+            elif _is_encrypted(member):
                 yield wanted, Skip(wanted, "encrypted", member.file_size)
-            elif (member.external_attr >> 28) == 0xA:
+            elif _is_zip_link(member):
                 yield wanted, Skip(wanted, "link")
             else:
                 with archive.open(member) as stream:
@@ -151,6 +199,20 @@ def _zip_members(file: IO[bytes], selection: Selection, url: str, tick: Tick) ->
                 tick(member.compress_size)
 
 
+def _is_encrypted(member: zipfile.ZipInfo) -> bool:
+    return bool(member.flag_bits & 0x1)
+
+
+def _is_zip_link(member: zipfile.ZipInfo) -> bool:
+    """Whether a member is a symbolic link: the file type in the Unix mode, its upper 16 bits."""
+    return (member.external_attr >> 28) == 0xA
+
+
 def _member_path(name: str) -> str:
-    """A member's name as a plain relative path: a label, so '..' and leading '/' only lose their meaning."""
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+    """A member's name as a plain relative path.
+
+    It is a label and no path is ever opened by it, so '..' and a leading '/' only lose their
+    meaning.
+    """
+    parts = name.replace("\\", "/").split("/")
+    return "/".join(part for part in parts if part not in ("", ".", ".."))

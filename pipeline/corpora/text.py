@@ -1,6 +1,7 @@
-"""Raw bytes to normalised text: where long documents may be cut, decoding, byte-order marks, newlines, NFC.
+"""Raw bytes to normalised text: decoding, byte-order marks, newlines, NFC.
 
-Every step that removes or changes bytes is recorded in an alignment, so that any token leads back to its source byte.
+Every step that removes or changes bytes is recorded in an alignment, so that any token leads back
+to its source byte.
 """
 
 from __future__ import annotations
@@ -9,103 +10,89 @@ import codecs
 import re
 import unicodedata
 from bisect import bisect_right
+from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.corpora.config import CorpusConfig
 
 BOM = b"\xef\xbb\xbf"
-_DECODE_WINDOW = 1 << 16  # text with many errors is decoded in windows, so that no error costs the whole text again
+REPLACEMENT = "\ufffd".encode()
 
-# Before an ASCII byte other than LF, and after LF, no UTF-8 sequence, CRLF pair or NFC composition crosses the cut:
-# ASCII characters never compose with what stands before them, and nothing composes with LF.
-_SAFE_CUT = re.compile(rb"(?<=\n)|(?=[\x00-\x09\x0b-\x7f])", re.DOTALL)
-_LEAD_BYTE = re.compile(rb"[^\x80-\xbf]", re.DOTALL)
-_CARRIAGE = re.compile(rb"\r\n?")
-# What NFC can change: non-ASCII runs with the character before them, which a combining mark may join.
+# Text with many errors is decoded in windows of this many bytes: an error then costs a window, and
+# not the whole text, again.
+_DECODE_WINDOW = 1 << 16
+
+_CARRIAGE_RETURN = re.compile(rb"\r\n?")
+# What NFC can change: non-ASCII runs with the character before them, which a combining mark may
+# join. Normalising only these keeps the alignment fine: one anchor a run, not one for the text.
 _COMPOSABLE = re.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
 
+# (text offset, source offset): from here on, up to the next anchor, the two advance together.
 Anchor = tuple[int, int]
 
 
 class UndecodableError(ValueError):
-    """Text is not UTF-8; `offset` is the first bad byte's place in what was given."""
+    """Text is not UTF-8; `offset` is the first bad byte's place in the chunk, as it was read."""
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(reason)
-        self.offset, self.reason = offset, reason
+        self.offset = offset
+        self.reason = reason
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Normalised text of one chunk.
 
-    `anchors` are (text offset, source offset) pairs, ascending: from each on, the two advance together. No anchors
-    means that every offset of the text is the same offset in the source (bytes may differ: a lone CR becomes LF).
+    `anchors` ascend in both offsets. No anchors means that every offset of the text is the same
+    offset in the source (bytes may differ: a lone CR becomes LF).
     """
 
     text: bytes
     anchors: list[Anchor] = field(default_factory=list)
 
 
-def cut_window(chunk_bytes: int) -> int:
-    """How many bytes behind a fixed offset are looked at for a cut: so few that two cuts never meet."""
-    return min(1 << 20, chunk_bytes // 2)
+class _Edit(NamedTuple):
+    """Bytes [start, stop) of a text become `new`."""
 
-
-def cut_place(data: bytes, behind: bytes, window: int) -> int | None:
-    """Offset of the first place in `data` that is safe to cut at; None when it ends before `window` bytes without one.
-
-    `behind` is the byte before the data. In a full window without a safe place, text without any ASCII is cut before
-    its last character that joins no other, and binary data at its last UTF-8 lead byte.
-    """
-    match = _SAFE_CUT.search(behind + data[:window], len(behind))
-    if match and match.start() < len(behind) + len(data):
-        return match.start() - len(behind)
-    if len(data) < window:
-        return None
-    leads = [m.start() for m in _LEAD_BYTE.finditer(data, max(0, window - 1024), window)]
-    alone = [at for at in leads if _stands_alone(data[at : min(at + 4, window)])]
-    return alone[-1] if alone else leads[-1] if leads else window - 1
-
-
-def _stands_alone(data: bytes) -> bool:
-    """Whether the bytes begin with a character that never composes with what stands before it: no mark, no jamo."""
-    character = data.decode("utf-8", "ignore")[:1]
-    return (
-        bool(character)
-        and data.startswith(character.encode())
-        and (
-            not unicodedata.category(character).startswith("M")
-            and not unicodedata.combining(character)
-            and not 0x1160 <= ord(character) < 0x1200
-        )
-    )
+    start: int
+    stop: int
+    new: bytes
 
 
 def prepare(raw: bytes, config: CorpusConfig, *, starts_document: bool) -> Prepared:
-    """Apply the recipe's decoding and normalisation to a chunk. Raises UndecodableError under `strict` and `skip`."""
-    text, anchors = raw, [(0, 0)]
-    if starts_document and text.startswith(BOM):
-        text, anchors = text[len(BOM) :], [(0, len(BOM))]
+    """Apply the recipe's decoding and normalisation to a chunk.
+
+    Raises UndecodableError under `strict` and `skip`.
+    """
+    text = raw
+    anchors = [(0, 0)]
+    if starts_document and raw.startswith(BOM):
+        text = raw[len(BOM) :]
+        anchors = [(0, len(BOM))]
     if config.decodes:
         text, anchors = _decoded(text, anchors, replace=config.decoding == "replace")
-    if config.newlines == "lf" and b"\r" in text:
-        text, anchors = _substitute(text, anchors, [(m.start(), m.end(), b"\n") for m in _CARRIAGE.finditer(text)])
+    if config.newlines == "lf":
+        text, anchors = _with_line_feeds(text, anchors)
     if config.nfc:
         text, anchors = _composed(text, anchors)
-    return Prepared(text, [] if anchors == [(0, 0)] else anchors)
+    unmoved = anchors == [(0, 0)]
+    return Prepared(text, [] if unmoved else anchors)
 
 
 def source_offset(anchors: list[Anchor], offset: int) -> int:
-    """The source offset of a text offset; inside a changed stretch, the offset of the stretch's start."""
+    """The source offset of a text offset; inside a changed stretch, that of the stretch's start."""
+    # The second number is above any source offset, so an anchor at `offset` itself counts too.
     index = bisect_right(anchors, (offset, 1 << 62)) - 1
     if index < 0:
         return offset
-    at, source = anchors[index]
-    return source + (offset - at)
+    text_start, source_start = anchors[index]
+    return source_start + (offset - text_start)
 
 
 def _decoded(text: bytes, anchors: list[Anchor], *, replace: bool) -> tuple[bytes, list[Anchor]]:
+    """The text if it is UTF-8; with `replace`, U+FFFD for what is not, where Python puts one."""
     try:
         text.decode()
     except UnicodeDecodeError as error:
@@ -113,62 +100,88 @@ def _decoded(text: bytes, anchors: list[Anchor], *, replace: bool) -> tuple[byte
             raise UndecodableError(source_offset(anchors, error.start), error.reason) from None
     else:
         return text, anchors
-    edits, offset, view = [], 0, memoryview(text)
+    edits = []
+    offset = 0
+    view = memoryview(text)  # slices of it copy nothing
     while offset < len(text):
         window = view[offset : offset + _DECODE_WINDOW]
+        is_last = offset + len(window) == len(text)
         try:
-            _, used = codecs.utf_8_decode(window, "strict", offset + len(window) == len(text))
+            # A sequence that the window's end cuts off is no error, unless the text ends there.
+            _, used = codecs.utf_8_decode(window, "strict", is_last)
         except UnicodeDecodeError as error:
-            edits.append((offset + error.start, offset + error.end, "\ufffd".encode()))
+            edits.append(_Edit(offset + error.start, offset + error.end, REPLACEMENT))
             used = error.end
         offset += used
     return _substitute(text, anchors, edits)
 
 
-def _composed(text: bytes, anchors: list[Anchor]) -> tuple[bytes, list[Anchor]]:
-    decoded = text.decode()
-    if unicodedata.is_normalized("NFC", decoded):
+def _with_line_feeds(text: bytes, anchors: list[Anchor]) -> tuple[bytes, list[Anchor]]:
+    """CRLF and lone CR as LF."""
+    if b"\r" not in text:
         return text, anchors
-    edits, seen, offset = [], 0, 0
-    for match in _COMPOSABLE.finditer(decoded):
-        before = match.group()
-        after = unicodedata.normalize("NFC", before)
-        if after != before:
-            offset += len(decoded[seen : match.start()].encode())
-            length = len(before.encode())
-            edits.append((offset, offset + length, after.encode()))
-            offset, seen = offset + length, match.end()
+    edits = [_Edit(match.start(), match.end(), b"\n") for match in _CARRIAGE_RETURN.finditer(text)]
     return _substitute(text, anchors, edits)
 
 
-def _substitute(text: bytes, anchors: list[Anchor], edits: list[tuple[int, int, bytes]]) -> tuple[bytes, list[Anchor]]:
-    """Replace [start, stop) stretches and compose the alignment: anchors of the result, towards the original source."""
-    pieces, moved = [], []
-    copied, length = 0, 0  # bytes of text consumed, bytes of result made
-    pending = list(reversed(anchors))
-    for start, stop, new in [*edits, (len(text), len(text), b"")]:
-        while pending and pending[-1][0] <= start:
-            at, source = pending.pop()
-            moved.append((length + at - copied, source))
-        pieces += [text[copied:start], new]
-        length += start - copied + len(new)
-        if stop == start:
+def _composed(text: bytes, anchors: list[Anchor]) -> tuple[bytes, list[Anchor]]:
+    """The text in NFC."""
+    decoded = text.decode()
+    # Nearly all text is in NFC already, and the check is quick.
+    if unicodedata.is_normalized("NFC", decoded):
+        return text, anchors
+    edits = []
+    seen = 0  # characters up to here are counted in `offset`
+    offset = 0  # in bytes of UTF-8
+    for match in _COMPOSABLE.finditer(decoded):
+        stretch = match.group()
+        composed = unicodedata.normalize("NFC", stretch)
+        if composed == stretch:
             continue
+        start = offset + len(decoded[seen : match.start()].encode())
+        offset = start + len(stretch.encode())
+        seen = match.end()
+        edits.append(_Edit(start, offset, composed.encode()))
+    return _substitute(text, anchors, edits)
+
+
+def _substitute(
+    text: bytes, anchors: list[Anchor], edits: list[_Edit]
+) -> tuple[bytes, list[Anchor]]:
+    """Make the edits, which ascend and do not overlap; anchors of the result lead to the source.
+
+    `anchors` lead from `text` to the source. Those between edits move with their text; an edit that
+    changes the length hides those inside it, and puts one where it ends.
+    """
+    pieces: list[bytes] = []
+    moved: list[Anchor] = []
+    consumed = 0  # bytes of `text` that are done with
+    made = 0  # bytes of the result
+    waiting = deque(anchors)
+    end = _Edit(len(text), len(text), b"")
+    for start, stop, new in [*edits, end]:
+        while waiting and waiting[0][0] <= start:
+            offset, source = waiting.popleft()
+            moved.append((made + offset - consumed, source))
+        pieces += [text[consumed:start], new]
+        made += start - consumed + len(new)
         if len(new) != stop - start:
-            while pending and pending[-1][0] < stop:
-                pending.pop()
-            # Earlier anchors inside the replaced stretch are covered by the one after it.
-            moved.append((length, source_offset(anchors, stop)))
-        copied = stop
+            while waiting and waiting[0][0] < stop:
+                waiting.popleft()
+            moved.append((made, source_offset(anchors, stop)))
+        consumed = stop
     return b"".join(pieces), _deduplicated(moved)
 
 
 def _deduplicated(anchors: list[Anchor]) -> list[Anchor]:
     """Drop anchors that say nothing new, and of several at one text offset keep the last."""
     kept: list[Anchor] = []
-    for at, source in anchors:
-        if kept and kept[-1][0] == at:
+    for offset, source in anchors:
+        if kept and kept[-1][0] == offset:
             kept.pop()
-        if not kept or kept[-1][1] + at - kept[-1][0] != source:
-            kept.append((at, source))
+        if kept:
+            text_start, source_start = kept[-1]
+            if source_start + (offset - text_start) == source:
+                continue
+        kept.append((offset, source))
     return kept

@@ -40,5 +40,7 @@ def train_counts(corpus: Corpus) -> np.ndarray:
     tokens = corpus.open_split("train")
     counts = np.zeros(len(corpus.vocab), np.int64)
     for start in range(0, len(tokens), 1 << 24):
-        counts += np.bincount(tokens.read(start, min(len(tokens), start + (1 << 24))), minlength=len(counts))
+        counts += np.bincount(
+            tokens.read(start, min(len(tokens), start + (1 << 24))), minlength=len(counts)
+        )
     return counts

@@ -1,1 +1,6 @@
-"""Models into text. engine (step lanes of characters together, pure torch) -> batch (an actor pool on Ray Data)."""
+"""Models into text: what to sample, which files that makes, and who writes them.
+
+config -> plan (files, primes, settings) -> job (an output folder) -> writer (one actor) -> run (from end to end)
+                                                                      on_ray (a pool of them)
+api: the same texts from Python, without Ray
+"""

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.engine.request import Request, check_stop
 from pipeline.errors import InputError
 
 
@@ -14,17 +15,25 @@ class SampleConfig:
     """One sampling job: a model, how many files, how long, and how bold."""
 
     model: str
-    """models:/NAME@ALIAS, models:/NAME/VERSION, runs:/..., a run id, or the URL of a checkpoint folder"""
+    """models:/NAME@ALIAS, models:/NAME/VERSION, runs:/..., a run id, or the URL of a checkpoint
+    folder
+    """
     num_files: int = 1
     """files to write for each temperature and prime"""
     num_chars: int = 100_000
-    """characters to sample into each file (bytes, for a byte model); with lines, at most so many a line"""
+    """characters to sample into each file (bytes, for a byte model); with lines, at most so many a
+    line
+    """
     temperature: str = "1.0"
-    """divides the logits: below 1 safer, above 1 bolder; 0 takes the likeliest character; several: 0.5,0.8,1.0"""
+    """divides the logits: below 1 safer, above 1 bolder; 0 takes the likeliest character; several:
+    0.5,0.8,1.0
+    """
     top_k: int = 0
     """sample among the k likeliest characters; 0: among all"""
     top_p: float = 1.0
-    """sample among the fewest characters that have this probability together (nucleus); 1: among all"""
+    """sample among the fewest characters that have this probability together (nucleus); 1: among
+    all
+    """
     prime: str = ""
     """text to start from, written first; with none, files start as the corpus's documents do"""
     prime_file: str = ""
@@ -32,7 +41,8 @@ class SampleConfig:
     primes: str = ""
     """URL of a file of primes, one a line"""
     unknown: Literal["refuse", "skip"] = "refuse"
-    """symbols of a prime that are outside the vocabulary: refuse the prime, or leave them out of it"""
+    """symbols of a prime that are outside the vocabulary: refuse the prime, or leave them out of it
+    """
     stop: str = ""
     """text that ends a file early, once it has been written"""
     lines: int = field(default=0, metadata={"bare": "100"})
@@ -40,7 +50,9 @@ class SampleConfig:
     seed: int = 1
     """seed: the same seed gives the same files"""
     precision: Literal["auto", "fp32", "int8"] = "auto"
-    """weights on CPUs; auto: int8 where it was measured to lose nothing when the model was registered, else fp32"""
+    """weights on CPUs; auto: int8 where it was measured to lose nothing when the model was
+    registered, else fp32
+    """
     num_workers: int = 1
     """actors, one CPU each"""
     use_gpu: bool = False
@@ -53,28 +65,35 @@ class SampleConfig:
     """replace what is in the output folder, if it was sampled with other settings"""
 
     def __post_init__(self) -> None:
-        for option, low in (("num_files", 1), ("num_chars", 1), ("num_workers", 1), ("top_k", 0), ("lines", 0)):
-            if getattr(self, option) < low:
-                raise InputError(f"{option} is {getattr(self, option)}; it must be at least {low}.")
-        if not 0 <= self.seed < 1 << 63:
-            raise InputError(f"seed is {self.seed}; it must be at least 0 and below 2**63.")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is {self.top_p}; it must be above 0 and at most 1.")
+        for option in ("num_files", "num_workers"):
+            if getattr(self, option) < 1:
+                raise InputError(f"{option} is {getattr(self, option)}; it must be at least 1.")
         if not (math.isfinite(self.save_every_s) and self.save_every_s > 0):
             raise InputError(f"save_every_s is {self.save_every_s}; it must be a number above 0.")
         for option in ("prime", "stop"):
             try:
                 getattr(self, option).encode()
             except UnicodeEncodeError:
-                raise InputError(f"{option} is not text: the command line gave bytes that are no UTF-8.") from None
+                raise InputError(
+                    f"{option} is not text: the command line gave bytes that are no UTF-8."
+                ) from None
         given = [option for option in ("prime", "prime_file", "primes") if getattr(self, option)]
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)} are both given; a job takes one of them.")
-        if self.lines and self.stop:
-            raise InputError("lines end at a line feed, so stop has no meaning with them; give one of the two.")
+        check_stop(self.lines, self.stop)
         if self.use_gpu and self.precision == "int8":
             raise InputError("precision int8 is for CPUs; leave it out with use_gpu.")
-        _ = self.temperatures
+        # What the engine refuses of a request is refused here, before a model is fetched.
+        for temperature in self.temperatures:
+            Request(
+                number=0,
+                num_chars=self.num_chars,
+                temperature=temperature,
+                top_k=self.top_k,
+                top_p=self.top_p,
+                seed=self.seed,
+                lines=self.lines,
+            )
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -83,8 +102,9 @@ class SampleConfig:
         try:
             values = [float(part) for part in parts]
         except ValueError:
-            raise InputError(f"temperature is {self.temperature!r}; give a number, or several with commas: 0.5,0.8.") from None
-        for value in values:
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"temperature is {value}; it must be a finite number of at least 0.")
-        return tuple(dict.fromkeys(value + 0.0 for value in values))  # -0.0 is 0.0
+            raise InputError(
+                f"temperature is {self.temperature!r}; "
+                "give a number, or several with commas: 0.5,0.8."
+            ) from None
+        # Adding 0.0 turns -0.0 into 0.0: the two would be two temperatures with two names.
+        return tuple(dict.fromkeys(value + 0.0 for value in values))

@@ -1,4 +1,11 @@
-"""Corpora rebuilt on a calendar: config -> calendar (what is due) -> ledger (what has been done) -> scheduler (what is next).
+"""Corpora rebuilt on a calendar.
 
-Nothing here knows Ray: cluster/submission.py submits, jobs/schedule.py puts the two together.
+    schedule file -> load -> config (a schedule) -> calendar (when it fires)
+                                                        |
+    watch (look, wait, again)  ->  scheduler (what is next)  <->  ledger (what has been done)
+                                       |                             |
+                            perform (an attempt as a job)     overview (how each came out)
+
+Nothing here knows Ray or MLflow. jobs/schedule.py hands in the cluster's jobs, and the function
+that records an attempt in MLflow.
 """

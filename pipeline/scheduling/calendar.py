@@ -1,4 +1,7 @@
-"""When a schedule fires: cron expressions with time zones, by APScheduler's CronTrigger. Instants are in UTC."""
+"""When a schedule fires: cron with time zones, by APScheduler's CronTrigger.
+
+Instants are in UTC.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,15 @@ from apscheduler.triggers.cron import CronTrigger
 from pipeline.errors import InputError
 from pipeline.scheduling.config import Schedule
 
-# How far back the latest firing is looked for: a step is only taken when the ones before found nothing.
-_LOOK_BACK = tuple(timedelta(**{unit: count}) for unit, count in (("hours", 2), ("days", 2), ("days", 40), ("days", 400)))
+# How far back the latest firing is looked for, nearest first. A wider window is tried only when the
+# narrower one held no firing, so a schedule that fires every minute is asked for 2 hours at most,
+# however long nobody asked.
+_WINDOWS = (timedelta(hours=2), timedelta(days=2), timedelta(days=40), timedelta(days=400))
 _FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def trigger(schedule: Schedule) -> CronTrigger:
@@ -21,41 +30,55 @@ def trigger(schedule: Schedule) -> CronTrigger:
         zone = ZoneInfo(schedule.timezone)
     except (KeyError, ValueError, OSError):
         raise InputError(
-            f"schedule {schedule.name}: no time zone {schedule.timezone!r}; give one such as Europe/Berlin."
+            f"schedule {schedule.name}: no time zone {schedule.timezone!r}; "
+            "give one such as Europe/Berlin."
         ) from None
     try:
         return CronTrigger.from_crontab(str(schedule.cron), timezone=zone)
     except ValueError as error:
-        raise InputError(f"schedule {schedule.name}: cron {schedule.cron!r}: {error}. Give five fields: 0 3 * * sun.") from None
+        raise InputError(
+            f"schedule {schedule.name}: cron {schedule.cron!r}: {error}. "
+            "Give five fields: 0 3 * * sun."
+        ) from None
 
 
 def next_firing(schedule: Schedule, after: datetime) -> datetime | None:
-    """The first firing after an instant; None for an expression that never fires again, such as 30 February."""
-    fires = trigger(schedule)
-    return _next(fires, after)
+    """The first firing after an instant; None for one that never comes, such as 30 February."""
+    return _next(trigger(schedule), after)
 
 
 def latest_firing(schedule: Schedule, after: datetime, now: datetime) -> datetime | None:
-    """The last firing in (after, now]: however many were missed, one is caught up. None when there was none."""
+    """The last firing in (after, now]; None when there was none, or none in the last 400 days.
+
+    However many were missed, only this one is caught up.
+    """
     fires = trigger(schedule)
-    for back in _LOOK_BACK:
-        start, latest = max(after, now - back), None
-        found = _next(fires, start)
-        while found and found <= now:
-            latest, found = found, _next(fires, found)
+    for window in _WINDOWS:
+        start = max(after, now - window)
+        latest = None
+        firing = _next(fires, start)
+        while firing and firing <= now:
+            latest = firing
+            firing = _next(fires, firing)
         if latest or start == after:
             return latest
     return None
 
 
 def _next(fires: CronTrigger, after: datetime) -> datetime | None:
-    """The trigger's next instant strictly after one, in UTC. In a night that repeats an hour both may fire, an instant each."""
+    """The trigger's first instant strictly after another.
+
+    In the night that has an hour twice, a time within it may fire twice, an instant each.
+    """
+    # APScheduler answers with a firing at or after the instant it is asked for.
     moment = (after + timedelta(microseconds=1)).astimezone(fires.timezone)
-    # The day after clocks go forward, APScheduler 3.11 steps 24 hours and so over what fires in the day's first hour: ask
-    # from the coming midnights as well.
-    midnights = [(moment + timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0, fold=0) for days in (1, 2)]
-    found = [fires.get_next_fire_time(None, start) for start in (moment, *midnights)]
-    return min((each.astimezone(UTC) for each in found if each), default=None)
+    # On the day after clocks go forward, APScheduler 3.11 skips what fires in the day's first hour,
+    # because it steps 24 hours there. So the two coming midnights are asked as well, and the
+    # earliest answer counts.
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    starts = [moment, midnight + timedelta(days=1), midnight + timedelta(days=2)]
+    firings = [fires.get_next_fire_time(None, start) for start in starts]
+    return min((firing.astimezone(UTC) for firing in firings if firing), default=None)
 
 
 def stamp(instant: datetime) -> str:

@@ -1,13 +1,15 @@
-"""What has been submitted, started and ended: the one authority, under the root, whoever runs the scheduler.
+"""What has been submitted, started and ended: the one authority, whoever runs a scheduler.
 
-    <root>/schedules/<corpus>/000017.json            an attempt: schedule, instant, stage, try; created if it is not there
-    <root>/schedules/<corpus>/000017.started.json    the job itself, before it does anything; likewise
-    <root>/schedules/<corpus>/000017.ended.json      how it came out; likewise
-    <root>/schedules/.known/<schedule>.json          since when a schedule is known: nothing earlier is caught up
+    <root>/schedules/<corpus>/000017.json            an attempt: schedule, instant, stage, try
+    <root>/schedules/<corpus>/000017.started.json    by the job itself, before it does anything
+    <root>/schedules/<corpus>/000017.ended.json      how it came out
+    <root>/schedules/.known/<schedule>.json          since when a schedule is known
 
-A corpus's attempts are a numbered row. Number n + 1 can be created once, by one scheduler, and only when n has ended: so no
-two builds of one corpus overlap, and nothing is submitted twice. A job that finds its own start recorded does nothing: so
-nothing runs twice either, even if an id was submitted again after a lost head.
+Each file is created only where it is not there, and never changed. A corpus's attempts are a
+numbered row. Number n + 1 can be created once, by one scheduler, and only when n has ended. So no
+two builds of one corpus overlap, and nothing is submitted twice. A job that finds its own start
+recorded does nothing. So nothing runs twice either, even if an id was submitted again after its
+cluster was lost.
 """
 
 from __future__ import annotations
@@ -17,15 +19,24 @@ import os
 import socket
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline import storage
 from pipeline.errors import DamagedError
 
 FORMAT = 1
-FOLDER, KNOWN = "schedules", ".known"
-SUCCEEDED, FAILED, LOST = "succeeded", "failed", "lost"
+FOLDER = "schedules"
+KNOWN = ".known"
+
+# How an attempt can have ended. LOST: with the cluster it ran on.
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+LOST = "lost"
+
+# What is said of an attempt that has not ended.
+SUBMITTED = "submitted"
+RUNNING = "running"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +45,16 @@ class Attempt:
 
     corpus: str
     number: int
+    """from 1, without gaps, over all schedules of the corpus"""
     schedule: str
     instant: str
+    """when the schedule fired: calendar.stamp"""
     stage: str
     tried: int
+    """tries of this stage and firing before this one"""
     command: tuple[str, ...]
     submitted: float
+    """seconds since 1970"""
     by: str
     retries: int
     retry_after_s: float
@@ -47,8 +62,88 @@ class Attempt:
 
     @property
     def job_id(self) -> str:
-        """The Ray job's id: the same whoever submits it."""
-        return f"{self.schedule}-{self.instant}-{self.stage}-{self.tried}-{self.corpus}-{self.number}"
+        """The Ray job's id.
+
+        It is the same whoever submits the attempt, so the second time shows.
+        """
+        firing = f"{self.schedule}-{self.instant}"
+        return f"{firing}-{self.stage}-{self.tried}-{self.corpus}-{self.number}"
+
+    @property
+    def root(self) -> str:
+        """Where the job keeps everything: its command's --root."""
+        return self.command[self.command.index("--root") + 1]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "command": list(self.command)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Attempt:
+        return cls(**{**value, "command": tuple(value["command"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """The file of a job that has begun."""
+
+    time: float
+    by: str
+    host: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self).copy()
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Started:
+        return cls(time=float(value["time"]), by=value["by"], host=value.get("host", ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a job did. Of one that was killed or lost, only `error` is known; the rest is None.
+
+    A field that is None stands in no file.
+    """
+
+    error: str = ""
+    exit_status: int | None = None
+    seconds: float | None = None
+    result: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Outcome:
+        return cls(
+            error=value.get("error", ""),
+            exit_status=value.get("exit_status"),
+            seconds=value.get("seconds"),
+            result=value.get("result"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The file of an attempt that has ended: SUCCEEDED, FAILED or LOST, and its outcome."""
+
+    time: float
+    by: str
+    status: str
+    outcome: Outcome
+
+    def to_json(self) -> dict[str, Any]:
+        own = {"time": self.time, "by": self.by, "status": self.status}
+        return own | self.outcome.to_json()
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Ended:
+        return cls(
+            time=float(value["time"]),
+            by=value["by"],
+            status=value["status"],
+            outcome=Outcome.from_json(value),
+        )
 
 
 @dataclass(frozen=True)
@@ -56,64 +151,90 @@ class Entry:
     """An attempt and what became of it: `started` and `ended` are None until then."""
 
     attempt: Attempt
-    started: dict[str, Any] | None
-    ended: dict[str, Any] | None
+    started: Started | None = None
+    ended: Ended | None = None
 
     @property
     def status(self) -> str:
-        return str(self.ended["status"]) if self.ended else "running" if self.started else "submitted"
+        if self.ended:
+            return self.ended.status
+        return RUNNING if self.started else SUBMITTED
 
     def retry_at(self) -> float | None:
-        """When to try again, in seconds since 1970; None for a success, and when there is no try left."""
-        if not self.ended or self.ended["status"] == SUCCEEDED or self.attempt.tried >= self.attempt.retries:
+        """When to try again, in seconds since 1970; None for a success, and when no try is left.
+
+        The wait doubles with each try.
+        """
+        no_try_left = self.attempt.tried >= self.attempt.retries
+        if self.ended is None or self.ended.status == SUCCEEDED or no_try_left:
             return None
-        return float(self.ended["time"]) + self.attempt.retry_after_s * 2.0**self.attempt.tried
+        return self.ended.time + self.attempt.retry_after_s * 2.0**self.attempt.tried
 
 
 class Ledger:
-    """The rows under a root."""
+    """The attempts under a root, a numbered row for each corpus."""
 
     def __init__(self, root: str) -> None:
-        self.url, self.writer = storage.join(root, FOLDER), f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.url = storage.join(root, FOLDER)
+        # No two ledgers sign alike: a writer can tell its own file from another's.
+        self.writer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
     def entries(self, corpus: str) -> list[Entry]:
         """A corpus's attempts, in order."""
-        there = storage.names(storage.join(self.url, corpus))
-        numbers = sorted(name.removesuffix(".json") for name in there if name.count(".") == 1 and name.endswith(".json"))
-        return [self.entry(corpus, int(number), there) for number in numbers]
+        files = storage.names(storage.join(self.url, corpus))
+        # 000017.json is an attempt; 000017.started.json, with a second dot, is a note about it.
+        attempts = [file for file in files if file.endswith(".json") and file.count(".") == 1]
+        numbers = [int(file.removesuffix(".json")) for file in sorted(attempts)]
+        return [self._entry(corpus, number, files) for number in numbers]
 
-    def entry(self, corpus: str, number: int, there: list[str] | None = None) -> Entry:
-        there = storage.names(storage.join(self.url, corpus)) if there is None else there
-        value = self._read(self._url(corpus, number))
-        if value.get("format") != FORMAT:
-            raise DamagedError(f"{self._url(corpus, number)} is not a format {FORMAT} attempt; use the version that wrote it.")
-        notes = []
-        for kind in ("started", "ended"):
-            url = self._url(corpus, number, kind)
-            notes.append(self._read(url) if url.rsplit("/", 1)[1] in there else None)
-        return Entry(Attempt(**{**value, "command": tuple(value["command"])}), *notes)
+    def entry(self, corpus: str, number: int) -> Entry:
+        return self._entry(corpus, number, storage.names(storage.join(self.url, corpus)))
 
     def append(self, attempt: Attempt) -> bool:
-        """Record an attempt before it is submitted; False when another scheduler has taken its number."""
-        return self._create(self._url(attempt.corpus, attempt.number), asdict(attempt))
+        """Record an attempt before it is submitted; False when another has taken its number."""
+        return self._create(self._url(attempt.corpus, attempt.number), attempt.to_json())
 
-    def start(self, attempt: Attempt, about: dict[str, Any]) -> bool:
-        """Record that the job has begun; False when it has begun before: then it must not run."""
-        return self._create(self._url(attempt.corpus, attempt.number, "started"), {"time": time.time(), **about})
+    def start(self, attempt: Attempt) -> bool:
+        """Record that the job has begun; False when it had begun before: then it must not run."""
+        started = Started(time=time.time(), by=self.writer, host=self.writer)
+        return self._create(self._url(attempt.corpus, attempt.number, "started"), started.to_json())
 
-    def end(self, attempt: Attempt, status: str, about: dict[str, Any]) -> bool:
-        """Record how an attempt came out; False when that is known already: the first word counts."""
-        value = {"time": time.time(), "status": status, **about}
-        return self._create(self._url(attempt.corpus, attempt.number, "ended"), value)
+    def end(self, attempt: Attempt, status: str, outcome: Outcome) -> bool:
+        """Record how an attempt came out; False when it is known already: the first word counts."""
+        ended = Ended(time=time.time(), by=self.writer, status=status, outcome=outcome)
+        return self._create(self._url(attempt.corpus, attempt.number, "ended"), ended.to_json())
 
     def known_since(self, schedule: str, now: float) -> float:
-        """When a schedule was first seen, which is now at first."""
+        """When a schedule was first seen, in seconds since 1970: `now`, the first time."""
         url = storage.join(self.url, KNOWN, f"{schedule}.json")
-        self._create(url, {"time": now})
+        self._create(url, {"by": self.writer, "time": now})
         return float(self._read(url)["time"])
 
+    def _entry(self, corpus: str, number: int, files: list[str]) -> Entry:
+        """An attempt, with those of its notes that are among its folder's files."""
+        url = self._url(corpus, number)
+        value = self._read(url)
+        if value.get("format") != FORMAT:
+            raise DamagedError(
+                f"{url} is not a format {FORMAT} attempt; use the version that wrote it."
+            )
+        started = self._note(corpus, number, "started", files)
+        ended = self._note(corpus, number, "ended", files)
+        return Entry(
+            attempt=Attempt.from_json(value),
+            started=Started.from_json(started) if started else None,
+            ended=Ended.from_json(ended) if ended else None,
+        )
+
+    def _note(self, corpus: str, number: int, kind: str, files: list[str]) -> dict[str, Any] | None:
+        # One listing of the folder answers for all notes. Asking a store for each would cost two
+        # requests an attempt.
+        if _file(number, kind) not in files:
+            return None
+        return self._read(self._url(corpus, number, kind))
+
     def _url(self, corpus: str, number: int, kind: str = "") -> str:
-        return storage.join(self.url, corpus, f"{number:06d}{'.' * bool(kind)}{kind}.json")
+        return storage.join(self.url, corpus, _file(number, kind))
 
     def _read(self, url: str) -> dict[str, Any]:
         value = storage.read_json(url)
@@ -122,5 +243,13 @@ class Ledger:
         return value
 
     def _create(self, url: str, value: dict[str, Any]) -> bool:
-        value = {"by": self.writer, **value}  # so that a writer knows its own
+        """Create a file.
+
+        `value` holds `by`, so that a writer knows its own where a store is late.
+        """
         return storage.create(url, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+def _file(number: int, kind: str = "") -> str:
+    """The file of an attempt, or of a note (`started`, `ended`) about it."""
+    return f"{number:06d}.{kind}.json" if kind else f"{number:06d}.json"

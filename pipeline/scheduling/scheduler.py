@@ -1,24 +1,36 @@
-"""What to do next: follow what runs, retry what failed, train on what changed, build what is due. One look at a time.
+"""What to do next: follow what runs, retry what failed, train on what changed, build what is due.
 
-A look reads the ledger, asks after the jobs that run, and submits at most one attempt a corpus. It can be repeated, killed
-anywhere, or made by two schedulers at once: the ledger lets one of them through.
+A look reads the ledger, asks after the jobs that run, and submits at most one attempt a corpus. It
+can be repeated, killed anywhere, or made by two schedulers at once: the ledger lets one of them
+through.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from enum import Enum
+from typing import Protocol
 
 from pipeline.errors import InputError
-from pipeline.scheduling.calendar import instant, latest_firing, next_firing, stamp
-from pipeline.scheduling.config import Schedule
-from pipeline.scheduling.ledger import FAILED, LOST, SUCCEEDED, Attempt, Entry, Ledger
+from pipeline.scheduling.calendar import instant, latest_firing, stamp
+from pipeline.scheduling.config import BUILD, TRAIN, Schedule
+from pipeline.scheduling.ledger import FAILED, LOST, SUCCEEDED, Attempt, Entry, Ledger, Outcome
 
 log = logging.getLogger("unreasonable")
 
-RUNNING, ENDED = "running", "ended"
+
+class JobState(Enum):
+    """What a cluster knows of a job's id."""
+
+    UNDER_WAY = "under way"
+    """it runs, or waits to"""
+    OVER = "over"
+    """it has ended, well or not"""
+    UNKNOWN = "unknown"
+    """it was never submitted, or its cluster was lost"""
 
 
 class Jobs(Protocol):
@@ -27,8 +39,8 @@ class Jobs(Protocol):
     def submit(self, attempt: Attempt) -> None:
         """Start an attempt under its id; one that is there already is left alone."""
 
-    def status(self, job_id: str) -> str | None:
-        """RUNNING (or waiting to), ENDED, or None for an id that nobody knows: never submitted, or its cluster was lost."""
+    def state(self, job_id: str) -> JobState:
+        """What has become of a job."""
 
 
 @dataclass(frozen=True)
@@ -44,96 +56,150 @@ class Scheduler:
         """One look at every corpus."""
         for corpus in dict.fromkeys(schedule.corpus for schedule in self.schedules):
             entries = self.ledger.entries(corpus)
-            if entries and not entries[-1].ended:
+            if _busy(entries):
                 self._follow(entries[-1])
                 entries = self.ledger.entries(corpus)
-            if entries and not entries[-1].ended:
+            if _busy(entries):
                 continue
             attempt = self._next(corpus, entries, now)
             if attempt:
                 self._submit(attempt)
 
     def run_now(self, name: str, now: datetime) -> Attempt:
-        """Submit a build of a schedule as if it fired now. InputError when its corpus is being built, or has just fired."""
+        """Submit a build of a schedule as if it fired now. InputError when its corpus is busy."""
         schedule = self.named(name)
         entries = self.ledger.entries(schedule.corpus)
-        if entries and not entries[-1].ended:
-            raise InputError(f"corpus {schedule.corpus} is busy: {entries[-1].attempt.job_id} is {entries[-1].status}.")
-        attempt = self._attempt(schedule, entries, stamp(now), "build", 0)
+        if _busy(entries):
+            last = entries[-1]
+            raise InputError(
+                f"corpus {schedule.corpus} is busy: {last.attempt.job_id} is {last.status}."
+            )
+        attempt = self._attempt(schedule, entries, stamp(now), BUILD)
         if not self._submit(attempt):
-            raise InputError(f"corpus {schedule.corpus} has just been taken by another scheduler; see --list.")
+            raise InputError(
+                f"corpus {schedule.corpus} has just been taken by another scheduler; see --list."
+            )
         return attempt
 
     def named(self, name: str) -> Schedule:
-        for schedule in self.schedules:
-            if schedule.name == name:
-                return schedule
-        raise InputError(f"no schedule {name!r}; there are {', '.join(schedule.name for schedule in self.schedules)}.")
+        """The schedule of a name. InputError for a name that is none."""
+        schedule = self._find(name)
+        if schedule is None:
+            names = ", ".join(schedule.name for schedule in self.schedules)
+            raise InputError(f"no schedule {name!r}; there are {names}.")
+        return schedule
+
+    def _find(self, name: str) -> Schedule | None:
+        return next((schedule for schedule in self.schedules if schedule.name == name), None)
 
     def _follow(self, entry: Entry) -> None:
         """Ask after an attempt that has not said how it ended."""
-        attempt, status = entry.attempt, self.jobs.status(entry.attempt.job_id)
-        entry = self.ledger.entry(attempt.corpus, attempt.number)  # its last word comes before its job's end
-        if entry.ended or status == RUNNING:
+        attempt = entry.attempt
+        state = self.jobs.state(attempt.job_id)
+        # A job records its end before its process ends. So ask the cluster first, then read the
+        # ledger again: a job that is over and has recorded nothing was killed.
+        entry = self.ledger.entry(attempt.corpus, attempt.number)
+        if entry.ended or state is JobState.UNDER_WAY:
             return
-        if status is None and not entry.started:
-            log.info("%s was not submitted, or its cluster is lost: submitting it again", attempt.job_id)
+        if state is JobState.OVER:
+            self._give_up(attempt, FAILED, "the job was killed")
+        elif entry.started:
+            self._give_up(attempt, LOST, "the cluster it ran on is lost")
+        else:
+            log.info(
+                "%s was not submitted, or its cluster is lost: submitting it again", attempt.job_id
+            )
             self.jobs.submit(attempt)
-            return
-        how = "the job was killed" if status == ENDED else "the cluster it ran on is lost"
-        if self.ledger.end(attempt, FAILED if status == ENDED else LOST, {"error": how}):
-            log.warning("%s: %s", attempt.job_id, how)
+
+    def _give_up(self, attempt: Attempt, status: str, reason: str) -> None:
+        """Record how a job ended that could not do so itself."""
+        if self.ledger.end(attempt, status, Outcome(error=reason)):
+            log.warning("%s: %s", attempt.job_id, reason)
 
     def _next(self, corpus: str, entries: list[Entry], now: datetime) -> Attempt | None:
-        """The attempt that a corpus at rest needs, if any."""
-        last = entries[-1] if entries else None
-        if last and (retry_at := last.retry_at()) is not None:
-            return self._again(entries, last) if now.timestamp() >= retry_at else None
-        if last and (training := self._training(entries, last)):
-            return training
+        """The attempt that a corpus at rest needs, if any.
+
+        A retry comes before a training, a training before a build that is due.
+        """
+        if entries:
+            last = entries[-1]
+            retry_at = last.retry_at()
+            if retry_at is not None:
+                # A corpus that waits for a retry builds nothing else meanwhile.
+                return self._retry(last.attempt) if now.timestamp() >= retry_at else None
+            training = self._training(entries)
+            if training:
+                return training
+        return self._due_build(corpus, entries, now)
+
+    def _retry(self, failed: Attempt) -> Attempt:
+        """The next try of what failed, with the settings that it was first submitted with."""
+        return replace(
+            failed,
+            number=failed.number + 1,
+            tried=failed.tried + 1,
+            by=self.ledger.writer,
+            submitted=time.time(),
+        )
+
+    def _training(self, entries: list[Entry]) -> Attempt | None:
+        """The training on the corpus version that the last attempt built, unless there was one."""
+        last = entries[-1]
+        schedule = self._find(last.attempt.schedule)
+        if schedule is None or schedule.train is None:
+            return None
+        version = _built_version(last)
+        if not version:
+            return None
+        corpus = f"{schedule.corpus}@{version}"
+        # A build whose sources have not changed gives the version before it: nothing is trained on
+        # that again.
+        if any(_trained_on(corpus, entry) for entry in entries):
+            return None
+        return self._attempt(schedule, entries, last.attempt.instant, TRAIN, corpus)
+
+    def _due_build(self, corpus: str, entries: list[Entry], now: datetime) -> Attempt | None:
+        """The build of the firing that has waited longest, of all schedules of a corpus."""
         due = []
         for schedule in self.schedules:
             if schedule.corpus == corpus:
-                known = datetime.fromtimestamp(self.ledger.known_since(schedule.name, now.timestamp()), now.tzinfo)
-                done = [instant(e.attempt.instant) for e in entries if e.attempt.schedule == schedule.name]
-                if fired := latest_firing(schedule, max([known, *done]), now):
-                    due.append((fired, schedule.name, schedule))
+                fired = latest_firing(schedule, self._caught_up(schedule, entries, now), now)
+                if fired:
+                    due.append((fired, schedule))
         if not due:
             return None
-        fired, _, schedule = min(due)
-        return self._attempt(schedule, entries, stamp(fired), "build", 0)
+        fired, schedule = min(due, key=lambda firing: (firing[0], firing[1].name))
+        return self._attempt(schedule, entries, stamp(fired), BUILD)
 
-    def _training(self, entries: list[Entry], last: Entry) -> Attempt | None:
-        """The training of a corpus version that the last build gave, unless the schedule has trained on it."""
-        schedule = next((schedule for schedule in self.schedules if schedule.name == last.attempt.schedule), None)
-        if schedule is None or schedule.train is None or last.attempt.stage != "build" or last.status != SUCCEEDED:
-            return None
-        version = ((last.ended or {}).get("result") or {}).get("version")
-        corpus = f"{schedule.corpus}@{version}"
-        trained = any(corpus in e.attempt.command and e.attempt.stage == "train" and e.status == SUCCEEDED for e in entries)
-        if not version or trained:
-            return None
-        return self._attempt(schedule, entries, last.attempt.instant, "train", 0, corpus)
-
-    def _again(self, entries: list[Entry], last: Entry) -> Attempt:
-        """The next try of what failed."""
-        old = last.attempt
-        return Attempt(**{**vars(old), "number": old.number + 1, "tried": old.tried + 1, **self._signed()})
+    def _caught_up(self, schedule: Schedule, entries: list[Entry], now: datetime) -> datetime:
+        """Up to when a schedule owes nothing: its last firing here, or when it was first seen."""
+        known_since = self.ledger.known_since(schedule.name, now.timestamp())
+        own = [entry.attempt for entry in entries if entry.attempt.schedule == schedule.name]
+        fired = [instant(attempt.instant) for attempt in own]
+        return max([datetime.fromtimestamp(known_since, now.tzinfo), *fired])
 
     def _attempt(
-        self, schedule: Schedule, entries: list[Entry], fired: str, stage: str, tried: int, corpus: str = ""
+        self, schedule: Schedule, entries: list[Entry], fired: str, stage: str, corpus: str = ""
     ) -> Attempt:
-        number = entries[-1].attempt.number + 1 if entries else 1
+        """The first try of a stage, under the corpus's next number."""
         return Attempt(
-            corpus=schedule.corpus, number=number, schedule=schedule.name, instant=fired, stage=stage, tried=tried,
-            command=tuple(schedule.command(stage, self.root, corpus)), retries=schedule.retries,
-            retry_after_s=float(schedule.retry_after_s), **self._signed(),
-        )  # fmt: skip
-
-    def _signed(self) -> dict[str, Any]:
-        return {"by": self.ledger.writer, "submitted": datetime.now().timestamp()}
+            corpus=schedule.corpus,
+            number=entries[-1].attempt.number + 1 if entries else 1,
+            schedule=schedule.name,
+            instant=fired,
+            stage=stage,
+            tried=0,
+            command=tuple(schedule.command(stage, self.root, corpus)),
+            submitted=time.time(),
+            by=self.ledger.writer,
+            retries=schedule.retries,
+            retry_after_s=float(schedule.retry_after_s),
+        )
 
     def _submit(self, attempt: Attempt) -> bool:
+        """Record an attempt, then start it; False when another scheduler has taken its number."""
+        # In this order: a scheduler that dies between the two leaves a recorded attempt, which the
+        # next look submits.
         if not self.ledger.append(attempt):
             return False
         log.info("submitting %s: %s", attempt.job_id, " ".join(attempt.command))
@@ -141,25 +207,21 @@ class Scheduler:
         return True
 
 
-def overview(schedules: list[Schedule], ledger: Ledger, now: datetime) -> list[dict[str, Any]]:
-    """A row a schedule: when it fires next, and how it last came out."""
-    rows = []
-    for schedule in schedules:
-        own = [entry for entry in ledger.entries(schedule.corpus) if entry.attempt.schedule == schedule.name]
-        last, following = own[-1] if own else None, next_firing(schedule, now)
-        rows.append(
-            {
-                "schedule": schedule.name,
-                "corpus": schedule.corpus,
-                "next": following.isoformat() if following else None,
-                "last": last.attempt.instant if last else None,
-                "stage": last.attempt.stage if last else None,
-                "tried": last.attempt.tried + 1 if last else 0,
-                "status": last.status if last else "never",
-                "error": (last.ended or {}).get("error") if last else None,
-                "result": (last.ended or {}).get("result") if last else None,
-                "age_s": now.timestamp() - float((last.ended or {"time": last.attempt.submitted})["time"]) if last else None,
-                "will_retry": bool(last and last.retry_at() is not None),
-            }
-        )
-    return rows
+def _busy(entries: list[Entry]) -> bool:
+    """Whether a corpus's last attempt is under way."""
+    return bool(entries) and entries[-1].ended is None
+
+
+def _built_version(entry: Entry) -> str | None:
+    """The corpus version that an attempt built; None if it failed, runs, or was a training."""
+    succeeded = entry.status == SUCCEEDED
+    if entry.ended is None or not succeeded or entry.attempt.stage != BUILD:
+        return None
+    result = entry.ended.outcome.result or {}
+    return result.get("version")
+
+
+def _trained_on(corpus: str, entry: Entry) -> bool:
+    """Whether an attempt was a training on a corpus version, and came out well."""
+    trained = entry.attempt.stage == TRAIN and entry.status == SUCCEEDED
+    return trained and corpus in entry.attempt.command

@@ -1,4 +1,6 @@
-"""What the driver and the workers of a run tell each other: please stop, this far we came, this is why we failed."""
+"""What the driver and the workers of a run tell each other: please stop, this far we came, this is
+why we failed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ class Conductor:
         self.reached_before = self.reached
         if self.idle < GIVE_UP_AFTER:
             return ""
-        why = f": {self.failure}" if self.failure else "; workers died without a word, as for want of memory"
+        why = (
+            f": {self.failure}"
+            if self.failure
+            else "; workers died without a word, as for want of memory"
+        )
         return (
             f"the run made no progress over {self.idle} restarts at step {max(self.reached, 0)}{why}. "
             "Remove the cause, then go on with --resume."

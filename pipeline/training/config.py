@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from pipeline import storage
 from pipeline.errors import InputError
+from pipeline.model.config import CellName, ModelConfig
 
-# Settings that may differ when a run is resumed, and between runs that give the same model: what they change is where
-# and how a run works, not what its steps compute.
+# Settings that may differ when a run is resumed, and between runs that give the same model: what
+# they change is where and how a run works, not what its steps compute.
 MAY_CHANGE = {
     "corpus", "verify", "num_workers", "cpus_per_worker", "use_gpu", "checkpoint_every", "keep_checkpoints", "sample_every",
     "sample_chars", "resume",
@@ -18,19 +21,12 @@ MAY_CHANGE = {
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
 
 
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}  # of each cell: products of one size, in torch.nn's order
+@dataclass(frozen=True)
+class Interval:
+    """How often something is due: every so many steps or every so many minutes; the other one is 0."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The shape of a recurrent character model; stored with its weights."""
-
-    vocab_size: int
-    cell: Literal["lstm", "gru", "rnn"] = "lstm"
-    num_layers: int = 2
-    hidden_size: int = 128
-    embedding_size: int = 0
-    dropout: float = 0.0
+    steps: int = 0
+    minutes: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +35,7 @@ class TrainConfig:
 
     corpus: str
     """corpus to learn: NAME, or NAME@VERSION"""
-    cell: Literal["lstm", "gru", "rnn"] = "lstm"
+    cell: CellName = "lstm"
     """recurrent cell"""
     num_layers: int = 2
     """stacked recurrent layers"""
@@ -58,7 +54,8 @@ class TrainConfig:
     learning_rate: float = 2e-3
     """step size"""
     schedule: Literal["constant", "decay", "cosine"] = "constant"
-    """learning rate over time; decay: char-rnn's, times decay_rate every epoch from decay_after on"""
+    """learning rate over time; decay: char-rnn's, times decay_rate every epoch from decay_after on
+    """
     warmup_steps: int = 0
     """cosine: steps of linear warm-up"""
     decay_rate: float = 0.97
@@ -72,11 +69,15 @@ class TrainConfig:
     max_grad_norm: float = 5.0
     """clip the gradient of the mean loss to this L2 norm; 0: do not"""
     max_grad_value: float = 0.0
-    """clip each element of the gradient to this size, as char-rnn does at 5, before the norm; 0: do not"""
+    """clip each element of the gradient to this size, as char-rnn does at 5, before the norm; 0: do
+    not
+    """
     accumulate: int = 1
     """parts that a worker's lanes are computed in, one after another, to save memory"""
     init_from: str = ""
-    """start from a model's weights, matched by symbol: models:/NAME@ALIAS, a run id, or a checkpoint's URL"""
+    """start from a model's weights, matched by symbol: models:/NAME@ALIAS, a run id, or a
+    checkpoint's URL
+    """
     max_steps: int = 0
     """stop after this many steps; 0: no limit"""
     max_epochs: int = 50
@@ -90,11 +91,15 @@ class TrainConfig:
     eval_lanes: int = 32
     """lanes that read the validation split side by side"""
     checkpoint_every: int | str = "5m"
-    """write a checkpoint every so many steps, or minutes ("5m"); also at each new lowest val_loss, and at the end"""
+    """write a checkpoint every so many steps, or minutes ("5m"); also at each new lowest val_loss,
+    and at the end
+    """
     keep_checkpoints: int = 2
     """newest checkpoints to keep, besides the best"""
     sample_every: int | str | list[int] = 0
-    """write a sample of the model as it stands every so many steps, or at the steps of a list ("100,300,500"); 0: never"""
+    """write a sample of the model as it stands every so many steps, or at the steps of a list
+    ("100,300,500"); 0: never
+    """
     sample_chars: int = 500
     """characters of such a sample"""
     seed: int = 1
@@ -103,8 +108,12 @@ class TrainConfig:
     """tf32 products, or bf16 autocast, on a GPU that has them"""
     compile: bool = False
     """torch.compile the model; needs a C++ compiler on every node"""
-    num_workers: str | int = 1  # in this order: YAML, which parses flags too, reads 1:4 as the number 64
-    """data-parallel workers; LOW:HIGH lets a run lose and gain workers as the cluster does (in YAML in quotes)"""
+    num_workers: str | int = (
+        1  # in this order: YAML, which parses flags too, reads 1:4 as the number 64
+    )
+    """data-parallel workers; LOW:HIGH lets a run lose and gain workers as the cluster does (in YAML
+    in quotes)
+    """
     cpus_per_worker: int = 1
     """CPUs, and so threads, of each worker"""
     use_gpu: bool = False
@@ -112,7 +121,9 @@ class TrainConfig:
     verify: bool = False
     """read the corpus's every byte and compare digests before training"""
     resume: str = ""
-    """go on with this run from its newest checkpoint: a run id; settings that are not given are the run's own"""
+    """go on with this run from its newest checkpoint: a run id; settings that are not given are the
+    run's own
+    """
 
     def __post_init__(self) -> None:
         at_least_1 = ("num_layers", "hidden_size", "global_batch_size", "seq_len", "eval_lanes", "keep_checkpoints",
@@ -131,17 +142,25 @@ class TrainConfig:
         if self.seed >= 1 << 63:
             raise InputError(f"seed is {self.seed}; it must be below 2**63.")
         if self.precision != "fp32" and not self.use_gpu:
-            raise InputError(f"precision {self.precision} needs a GPU; give --use_gpu, or --precision fp32.")
+            raise InputError(
+                f"precision {self.precision} needs a GPU; give --use_gpu, or --precision fp32."
+            )
         if not (self.max_steps or self.max_epochs or self.max_minutes):
-            raise InputError("the run would never end: give --max_steps, --max_epochs or --max_minutes.")
+            raise InputError(
+                "the run would never end: give --max_steps, --max_epochs or --max_minutes."
+            )
         if self.schedule == "cosine" and not (self.max_steps or self.max_epochs):
-            raise InputError("schedule cosine needs to know its end: give --max_steps or --max_epochs.")
+            raise InputError(
+                "schedule cosine needs to know its end: give --max_steps or --max_epochs."
+            )
         for option in ("eval_every", "checkpoint_every"):
             self.interval(option)
         self.samples_at(1)
         low, high = self.workers
         if not 1 <= low <= high:
-            raise InputError(f"num_workers is {self.num_workers}; it must be at least 1, or LOW:HIGH with LOW at least 1.")
+            raise InputError(
+                f"num_workers is {self.num_workers}; it must be at least 1, or LOW:HIGH with LOW at least 1."
+            )
         if high > self.global_batch_size:
             raise InputError(
                 f"{high} workers share {self.global_batch_size} lanes; "
@@ -160,32 +179,50 @@ class TrainConfig:
         try:
             return int(low), int(high or low)
         except ValueError:
-            raise InputError(f"num_workers is {self.num_workers!r}; it must be a number, or LOW:HIGH.") from None
+            raise InputError(
+                f"num_workers is {self.num_workers!r}; it must be a number, or LOW:HIGH."
+            ) from None
 
-    def interval(self, option: str) -> tuple[int, float]:
-        """An option as (steps, minutes), of which one is 0."""
+    def interval(self, option: str) -> Interval:
+        """An option that is a number of steps, or minutes such as "5m"."""
         value = str(getattr(self, option))
         try:
-            steps, minutes = (0, float(value[:-1])) if value.endswith("m") else (int(value), 0.0)
+            if value.endswith("m"):
+                interval = Interval(minutes=float(value[:-1]))
+            else:
+                interval = Interval(steps=int(value))
         except ValueError:
-            steps, minutes = 0, 0.0
-        if not (steps > 0 or (minutes > 0 and math.isfinite(minutes))):
-            raise InputError(f"{option} is {value}; it must be a number of steps above 0, or minutes such as 5m.")
-        return steps, minutes
+            interval = Interval()
+        has_minutes = interval.minutes > 0 and math.isfinite(interval.minutes)
+        if not (interval.steps > 0 or has_minutes):
+            raise InputError(
+                f"{option} is {value}; it must be a number of steps above 0, or minutes such as 5m."
+            )
+        return interval
 
     def samples_at(self, step: int) -> bool:
         """Whether a sample is due after a step."""
-        wanted = self.sample_every
-        try:
-            if isinstance(wanted, str):
-                wanted = [int(part) for part in wanted.split(",")] if "," in wanted else int(wanted)
-        except ValueError:
-            raise InputError(f"sample_every is {wanted!r}; it must be a number of steps, or a list such as 100,300.") from None
+        wanted = self._sample_steps()
         if isinstance(wanted, list):
             return step in wanted
-        if wanted < 0:
-            raise InputError(f"sample_every is {wanted}; it must be at least 0.")
         return wanted > 0 and step % wanted == 0
+
+    def _sample_steps(self) -> int | list[int]:
+        """sample_every as a number, or as a list of steps; on a command line a list is text with
+        commas.
+        """
+        wanted = self.sample_every
+        if isinstance(wanted, str):
+            try:
+                parts = [int(part) for part in wanted.split(",")]
+            except ValueError:
+                raise InputError(
+                    f"sample_every is {wanted!r}; it must be a number of steps, or a list such as 100,300."
+                ) from None
+            wanted = parts if "," in wanted else parts[0]
+        if isinstance(wanted, int) and wanted < 0:
+            raise InputError(f"sample_every is {wanted}; it must be at least 0.")
+        return wanted
 
     def model(self, vocab_size: int) -> ModelConfig:
         return ModelConfig(
@@ -201,3 +238,11 @@ class TrainConfig:
         """Steps after which the run ends whatever the clock says; 0: only the clock ends it."""
         limits = [self.max_steps, self.max_epochs * steps_per_epoch]
         return min((limit for limit in limits if limit), default=0)
+
+
+def settings_digest(settings: dict[str, Any]) -> str:
+    """A short digest of the settings that decide a model's weights, by which a trained model is
+    found again.
+    """
+    kept = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
+    return storage.sha256_bytes(json.dumps(kept, sort_keys=True).encode())[:12]

@@ -1,4 +1,6 @@
-"""The ranks of a run: what they tell each other, over torch.distributed, or nothing when there is one."""
+"""The ranks of a run: what they tell each other, over torch.distributed, or nothing when there is
+one.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,17 @@ class Group:
         return self.rank == 0
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum over ranks, in place. Even one rank of one goes through here, so that tests see what runs."""
+        """Sum over ranks, in place. Even one rank of one goes through here, so that tests see what
+        runs.
+        """
         if self.world_size > 1:
             distributed.all_reduce(tensor, op=distributed.ReduceOp.SUM)
         return tensor
 
     def sum_often(self, tensor: torch.Tensor) -> torch.Tensor:
-        """As `sum`, for a tensor of one shape again and again: through shared memory where all ranks have it."""
+        """As `sum`, for a tensor of one shape again and again: through shared memory where all
+        ranks have it.
+        """
         if self.world_size == 1 or tensor.device.type != "cpu":
             return self.sum(tensor)
         size = tensor.numel()
@@ -42,22 +48,33 @@ class Group:
         return tensor
 
     def gather_lanes(self, state: torch.Tensor, lanes: int) -> torch.Tensor:
-        """Each rank's lane state (L, S, B of the rank, H) as all lanes' state (L, S, B, H), on every rank."""
+        """Each rank's lane state (L, S, B of the rank, H) as all lanes' state (L, S, B, H), on
+        every rank.
+        """
         if self.world_size == 1:
             return state
-        whole = torch.zeros((*state.shape[:2], lanes, state.shape[3]), dtype=state.dtype, device=state.device)
+        whole = torch.zeros(
+            (*state.shape[:2], lanes, state.shape[3]), dtype=state.dtype, device=state.device
+        )
         own = lane_range(self.rank, self.world_size, lanes)
         whole[:, :, own.start : own.stop] = state
-        self.sum(whole.view(torch.int64 if whole.element_size() == 8 else torch.int32))  # as integers: keeps every bit
+        self.sum(
+            whole.view(torch.int64 if whole.element_size() == 8 else torch.int32)
+        )  # as integers: keeps every bit
         return whole
 
     def first_text(self, text: str, device: torch.device, width: int = 2000) -> str:
-        """The first rank's text that is not empty, on every rank; "" when all are. Cut to `width` bytes of UTF-8."""
+        """The first rank's text that is not empty, on every rank; "" when all are. Cut to `width`
+        bytes of UTF-8.
+        """
         if self.world_size == 1:
             return text
         rows = torch.zeros((self.world_size, width), dtype=torch.int32, device=device)
         data = text.encode()[:width]
         rows[self.rank, : len(data)] = torch.tensor(list(data), dtype=torch.int32, device=device)
         self.sum(rows)
-        texts = [bytes(value for value in row if value).decode("utf-8", "ignore") for row in rows.tolist()]
+        texts = [
+            bytes(value for value in row if value).decode("utf-8", "ignore")
+            for row in rows.tolist()
+        ]
         return next(filter(None, texts), "")

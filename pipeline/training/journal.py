@@ -1,7 +1,7 @@
 """metrics.jsonl: one row per step, the truth about a run.
 
-A checkpoint holds the length and digest of the journal at its step. A resumed run cuts the journal there and goes on, so
-that each step has one row however often the run was stopped.
+A checkpoint holds the length and digest of the journal at its step. A resumed run cuts the journal
+there and goes on, so that each step has one row however often the run was stopped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Journal:
         """The journal that `state_dict` described, cut from what a run's metrics.jsonl holds now."""
         journal = cls(data[: state["bytes"]])
         if journal.state_dict() != state:
-            raise DamagedError(f"{url} does not begin with the rows of the run's newest checkpoint; restore it.")
+            raise DamagedError(
+                f"{url} does not begin with the rows of the run's newest checkpoint; restore it."
+            )
         return journal
 
 

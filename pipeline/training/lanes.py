@@ -1,28 +1,22 @@
 """Lanes: how a split becomes a stateful batch.
 
-The global batch is `global_batch_size` lanes. In an epoch lane i reads its own contiguous stretch, all of equal length;
-what is left over, under one seq_len a lane, moves by an offset each epoch, so that it is not always the same text.
-Ranks own contiguous, possibly unequal, ranges of lanes.
+The global batch is `global_batch_size` lanes. In an epoch lane i reads its own contiguous stretch,
+all of equal length; what is left over, under one seq_len a lane, moves by an offset each epoch, so
+that it is not always the same text. Ranks own contiguous, possibly unequal, ranges of lanes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from pipeline.corpora.shards import TokenSource
 from pipeline.errors import InputError
 
-_STRIDE = 2_654_435_761  # a prime, so that the offsets of successive epochs reach all of the remainder
-
-
-class TokenSource(Protocol):
-    """A long sequence of tokens, such as shards.Tokens."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, start: int, stop: int) -> np.ndarray: ...
+_STRIDE = (
+    2_654_435_761  # a prime, so that the offsets of successive epochs reach all of the remainder
+)
 
 
 def lane_range(rank: int, world_size: int, lanes: int) -> range:
@@ -61,19 +55,11 @@ class LanePlan:
         return epoch * _STRIDE % (remainder + 1) + lane * lane_tokens + step * self.seq_len
 
     def batch(self, tokens: TokenSource, lanes: range, epoch: int, step: int) -> np.ndarray:
-        """The tokens of some lanes at a step: int64 of shape (T + 1, B); inputs are [:-1], targets [1:]."""
+        """The tokens of some lanes at a step: int64 of shape (T + 1, B); inputs are [:-1], targets
+        [1:].
+        """
         batch = np.empty((self.seq_len + 1, len(lanes)), np.int64)
         for column, lane in enumerate(lanes):
             start = self.start(epoch, lane, step)
             batch[:, column] = tokens.read(start, start + self.seq_len + 1)
         return batch
-
-
-def eval_bounds(num_tokens: int, lanes: int) -> list[int]:
-    """Bounds of evaluation lanes over a split: lane i predicts tokens bounds[i] + 1 to bounds[i + 1].
-
-    Every token but the first is predicted exactly once. A split too short for `lanes` lanes of 64 tokens gets fewer.
-    """
-    predicted = num_tokens - 1
-    lanes = max(1, min(lanes, predicted // 64))
-    return [lane * predicted // lanes for lane in range(lanes + 1)]

@@ -1,12 +1,16 @@
-"""The training loop: step, log, evaluate, save, sample. Pure torch; a Reporter says where results and checkpoints go."""
+"""The training loop: step, log, evaluate, save, sample. Pure torch; a Reporter says where results
+and checkpoints go.
+"""
 
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from pipeline.training.checkpoint import Best
 from pipeline.training.config import TrainConfig
-from pipeline.training.rank import Trainer, Votes
+from pipeline.training.trainer import NO_VOTES, Trainer, Votes
 
 
 class Reporter(Protocol):
@@ -26,77 +30,123 @@ class Reporter(Protocol):
         """Whether a node of the run is about to go away. Called by all ranks at the same steps."""
 
 
-class Clock:
-    """Rank 0's votes that depend on time: what is due every so many minutes, and the end of the run's time."""
-
-    def __init__(self, config: TrainConfig, look_every_s: float = 0.0) -> None:
-        self.config, self.look_every_s = config, look_every_s
-        now = time.monotonic()
-        self.last = {"eval_every": now, "checkpoint_every": now, "look": now}
-
-    def votes(self, minutes: float, stop: bool) -> Votes:
-        config = self.config
-        return Votes(
-            stop=stop,
-            late=bool(config.max_minutes) and minutes >= config.max_minutes,
-            evaluate=self._due("eval_every", config.interval("eval_every")[1] * 60),
-            save=self._due("checkpoint_every", config.interval("checkpoint_every")[1] * 60),
-            look=self._due("look", self.look_every_s),
-        )
-
-    def _due(self, what: str, every_s: float) -> bool:
-        return every_s > 0 and time.monotonic() - self.last[what] >= every_s
-
-    def done(self, *whats: str) -> None:
-        for what in whats:
-            self.last[what] = time.monotonic()
-
-
-def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> dict[str, Any]:
-    """Run to the end of the configured steps, epochs, minutes or patience, or until a rank is asked to stop.
-
-    Returns what it came to; `stopped` says that it was asked to stop, and can go on from its last checkpoint.
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to. `epoch` is a fraction; `stopped`: it was asked to stop, and can go on
+    from its last checkpoint.
     """
-    config, total = trainer.config, trainer.total_steps
+
+    step: int
+    epoch: float
+    minutes: float
+    best: Best
+    parameters: int
+    stopped: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> RunResult:
+        return cls(**{**value, "best": Best(**value["best"])})
+
+
+def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> RunResult:
+    """Run to the end of the configured steps, epochs, minutes or patience, or until a rank is asked
+    to stop.
+    """
+    config = trainer.config
+    leads = trainer.group.leads
     clock = Clock(config, look_every_s)
-    stopped = False
-    while not (stopped or _over(trainer, total)):
-        leads = trainer.group.leads
-        row, seen = trainer.train_step(clock.votes(trainer.minutes, reporter.stop_asked()) if leads else Votes())
-        stopped = seen.stop and not _over(trainer, total)
-        # A stop evaluates nothing that going on would not: rows, best and patience are those of a run never stopped.
-        end = seen.late or _over(trainer, total)
-        metrics = trainer.evaluate() if end or seen.evaluate or _due(trainer, "eval_every") else {}
-        last = stopped or end or _over(trainer, total)
+    interrupted = False
+    finished = _is_over(trainer)
+    while not (finished or interrupted):
+        votes = NO_VOTES
+        if leads:
+            votes = clock.votes(trainer.minutes, stop=reporter.stop_asked())
+        row, agreed = trainer.train_step(votes)
+        reached_end = agreed.late or _is_over(trainer)
+        interrupted = agreed.stop and not _is_over(trainer)
+
+        # A stop must not add an evaluation: `best` and `stale` would change, and a resumed run
+        # would differ.
+        evaluation_due = agreed.evaluate or _is_step_due(trainer, "eval_every")
+        metrics: dict[str, float] = {}
+        if reached_end or evaluation_due:
+            metrics = trainer.evaluate()
+        improved = bool(metrics) and trainer.best.step == trainer.step
+        # an evaluation may have been the last that patience allows
+        finished = reached_end or _is_over(trainer)
         trainer.journal.append({**row, **metrics})
-        reporter.progress(trainer.step, total, {**row, **metrics})
-        improved = bool(metrics) and trainer.best["step"] == trainer.step
-        leaving = seen.look and reporter.leaving()
-        if last or improved or leaving or seen.save or _due(trainer, "checkpoint_every"):
+        reporter.progress(trainer.step, trainer.total_steps, {**row, **metrics})
+
+        leaving = agreed.look and reporter.leaving()
+        checkpoint_due = agreed.save or _is_step_due(trainer, "checkpoint_every")
+        if finished or interrupted or improved or leaving or checkpoint_due:
             files = trainer.files(evaluated=bool(metrics))
             if files is not None:
                 reporter.save(trainer.step, files, trainer.journal.data)
-            clock.done("checkpoint_every")
-        clock.done(*(["eval_every"] if metrics else []), *(["look"] if seen.look else []))
+            clock.restart("checkpoint_every")
+        if metrics:
+            clock.restart("eval_every")
+        if agreed.look:
+            clock.restart("look")
         if leads and config.samples_at(trainer.step):
             reporter.sample(trainer)
-        if last:
-            break
-    return {
-        "step": trainer.step,
-        "epoch": trainer.step / trainer.plan.steps_per_epoch,
-        "minutes": trainer.minutes,
-        "best": trainer.best,
-        "parameters": trainer.model.num_parameters(),
-        "stopped": stopped,
-    }
+    return RunResult(
+        step=trainer.step,
+        epoch=trainer.step / trainer.plan.steps_per_epoch,
+        minutes=trainer.minutes,
+        best=trainer.best,
+        parameters=trainer.model.num_parameters(),
+        stopped=interrupted,
+    )
 
 
-def _due(trainer: Trainer, option: str) -> bool:
-    steps, _ = trainer.config.interval(option)
+class Clock:
+    """Rank 0's votes that depend on time: what is due every so many minutes, and the end of the
+    run's time.
+    """
+
+    def __init__(self, config: TrainConfig, look_every_s: float = 0.0) -> None:
+        self.config = config
+        self.every_s = {
+            "eval_every": config.interval("eval_every").minutes * 60,
+            "checkpoint_every": config.interval("checkpoint_every").minutes * 60,
+            "look": look_every_s,
+        }
+        self.since = dict.fromkeys(self.every_s, time.monotonic())
+
+    def votes(self, minutes: float, *, stop: bool) -> Votes:
+        """What rank 0 votes for after `minutes` of training."""
+        limit = self.config.max_minutes
+        return Votes(
+            stop=stop,
+            late=bool(limit) and minutes >= limit,
+            evaluate=self._is_due("eval_every"),
+            save=self._is_due("checkpoint_every"),
+            look=self._is_due("look"),
+        )
+
+    def restart(self, name: str) -> None:
+        """Count a task's time from now on."""
+        self.since[name] = time.monotonic()
+
+    def _is_due(self, name: str) -> bool:
+        every_s = self.every_s[name]
+        return every_s > 0 and time.monotonic() - self.since[name] >= every_s
+
+
+def _is_step_due(trainer: Trainer, option: str) -> bool:
+    """Whether something that is due every so many steps is due after this one."""
+    steps = trainer.config.interval(option).steps
     return bool(steps) and trainer.step % steps == 0
 
 
-def _over(trainer: Trainer, total: int) -> bool:
+def _is_over(trainer: Trainer) -> bool:
+    """Whether the run's steps or its patience are used up."""
+    total = trainer.total_steps
     patience = trainer.config.patience
-    return bool(total and trainer.step >= total) or bool(patience and trainer.stale >= patience)
+    steps_are_used_up = bool(total) and trainer.step >= total
+    patience_is_used_up = bool(patience) and trainer.stale >= patience
+    return steps_are_used_up or patience_is_used_up

@@ -15,7 +15,9 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     """The optimiser of a run over all of a model's parameters."""
     rate, decay = config.learning_rate, config.weight_decay
     if config.optimizer == "rmsprop":
-        return torch.optim.RMSprop(model.parameters(), lr=rate, alpha=config.rms_decay, weight_decay=decay, foreach=True)
+        return torch.optim.RMSprop(
+            model.parameters(), lr=rate, alpha=config.rms_decay, weight_decay=decay, foreach=True
+        )
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     return kind(model.parameters(), lr=rate, weight_decay=decay, fused=True)
 
@@ -34,15 +36,19 @@ def learning_rate(config: TrainConfig, step: int, epoch: int, total_steps: int) 
 
 
 class FlatGradient:
-    """All gradients of a model in one buffer, followed by a few numbers that ride along in the same all-reduce.
+    """All gradients of a model in one buffer, followed by a few numbers that ride along in the same
+    all-reduce.
 
-    Parameters' .grad are views of the buffer, so nothing is copied and there is one fixed order of summation.
+    Parameters' .grad are views of the buffer, so nothing is copied and there is one fixed order of
+    summation.
     """
 
     def __init__(self, model: nn.Module, extras: int) -> None:
         parameters = list(model.parameters())
         self.size = sum(parameter.numel() for parameter in parameters)
-        self.buffer = torch.zeros(self.size + extras, dtype=parameters[0].dtype, device=parameters[0].device)
+        self.buffer = torch.zeros(
+            self.size + extras, dtype=parameters[0].dtype, device=parameters[0].device
+        )
         offset = 0
         for parameter in parameters:
             parameter.grad = self.buffer[offset : offset + parameter.numel()].view_as(parameter)
@@ -60,12 +66,16 @@ class FlatGradient:
         self.buffer.zero_()
 
     def reduce(self, group: Group, count: int) -> None:
-        """Sum over ranks and divide the gradient by the global number of targets: exact for unequal ranks."""
+        """Sum over ranks and divide the gradient by the global number of targets: exact for unequal
+        ranks.
+        """
         group.sum_often(self.buffer)
         self.gradient.div_(count)
 
     def clip(self, max_norm: float, max_value: float = 0.0) -> float:
-        """Clip each element to `max_value`, then scale to an L2 norm of `max_norm` (0: do not); returns the norm before."""
+        """Clip each element to `max_value`, then scale to an L2 norm of `max_norm` (0: do not);
+        returns the norm before.
+        """
         norm = float(torch.linalg.vector_norm(self.gradient))
         if max_value:
             self.gradient.clamp_(-max_value, max_value)

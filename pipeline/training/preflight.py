@@ -2,52 +2,98 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline import storage
+from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus, open_corpus
-from pipeline.corpora.retention import START
-from pipeline.errors import InputError
+from pipeline.errors import DamagedError, InputError
+from pipeline.model.about import CorpusReference
 from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
 from pipeline.training.lanes import LanePlan
 
-RUN = "run.json"  # written when a run has ended: what it came to
+START_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """start.json: what a run was started with. `recipe` is the model's name, `config` all settings,
+    resolved.
+    """
+
+    corpus: CorpusReference
+    recipe: str
+    config: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": START_FORMAT, **asdict(self)}
+
+    @classmethod
+    def read(cls, run: str) -> RunStart:
+        """The start of the run whose folder is at a URL."""
+        url = storage.join(run, runs.START)
+        value = storage.read_json(url)
+        try:
+            corpus = CorpusReference.from_json(value["corpus"])
+            return cls(corpus, value["recipe"], dict(value["config"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(
+                f"{url} is not what a run starts with ({error}); restore it."
+            ) from None
+
+    def write(self, run: str) -> None:
+        storage.write_json(storage.join(run, runs.START), self.to_json())
 
 
 def check_run(config: TrainConfig, root: str) -> Corpus:
-    """Open the run's corpus and check its splits against the run's lanes, and that a run to resume is there.
+    """Open the run's corpus and check its splits against the run's lanes, and that a run to resume
+    is there.
 
     Raises InputError with the next move.
     """
     if config.resume:
-        check_same_settings(started(root, config.resume)["config"], config)
+        check_same_settings(started(root, config.resume).config, config)
     corpus = open_corpus(root, config.corpus)
     LanePlan(corpus.tokens_in("train"), config.global_batch_size, config.seq_len)
     val = corpus.tokens_in("val")
     if val < 2:
-        raise InputError(f"corpus {corpus.name} has {val} val tokens; evaluation needs 2: build it with a larger --val share.")
+        raise InputError(
+            f"corpus {corpus.name} has {val} val tokens; evaluation needs 2: "
+            "build it with a larger --val share."
+        )
     for split in ("train", "val"):
         corpus.open_split(split, verify=config.verify)
-    storage.check_writable(storage.join(root, "runs"))
+    storage.check_writable(runs.runs_url(root))
     return corpus
 
 
-def started(root: str, run_id: str) -> dict[str, Any]:
-    """What a run was started with: {corpus, recipe, config}. An unknown or finished run is an InputError."""
-    run_url = storage.join(root, "runs", run_id)
-    if not storage.exists(storage.join(run_url, START)):
-        known = ", ".join(storage.names(storage.join(root, "runs"))[-5:]) or "none"
+def started(root: str, run_id: str) -> RunStart:
+    """What a run was started with. An unknown or finished run is an InputError."""
+    run = runs.run_url(root, run_id)
+    if not runs.is_run(run):
+        newest = storage.names(runs.runs_url(root))[-5:]
+        known = ", ".join(newest) or "none"
         raise InputError(f"no run {run_id!r} under {root}; the newest are: {known}.")
-    if storage.exists(storage.join(run_url, RUN)):
+    if storage.exists(storage.join(run, runs.END)):
         raise InputError(f"run {run_id} is finished; start a new run, or sample its model.")
-    return dict(storage.read_json(storage.join(run_url, START)))
+    return RunStart.read(run)
 
 
-def check_same_settings(were: dict[str, Any], config: TrainConfig) -> None:
-    """Raise InputError unless a run with settings `were` may go on with `config`."""
+def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
+    """Raise InputError unless a run with settings `before` may go on with `config`.
+
+    How long a run goes on may change, but not under a schedule that is drawn towards the end: there
+    it would change steps that have been made. `max_minutes` is no such end.
+    """
     now = asdict(config)
-    free = MAY_CHANGE | (ENDS if config.schedule != "cosine" else {"max_minutes"})
-    if changed := [key for key, value in were.items() if key not in free and now.get(key) != value]:
-        was = ", ".join(f"--{key} {were[key]}" for key in changed)
-        raise InputError(f"a resumed run keeps its settings; this one had {was}. Give these, or start a new run.")
+    ends = {"max_minutes"} if config.schedule == "cosine" else ENDS
+    may_change = MAY_CHANGE | ends
+    changed = [
+        name for name, value in before.items() if name not in may_change and now.get(name) != value
+    ]
+    if changed:
+        were = ", ".join(f"--{name} {before[name]}" for name in changed)
+        raise InputError(
+            f"a resumed run keeps its settings; this one had {were}. "
+            "Give these, or start a new run."
+        )

@@ -1,7 +1,9 @@
-"""Sums over ranks of one machine through shared memory: on a loopback socket the same bytes take several times as long.
+"""Sums over ranks of one machine through shared memory: on a loopback socket the same bytes take
+several times as long.
 
-Every rank writes its numbers into its own slot and adds all slots up itself, in the order of the ranks: one fixed order of
-summation, the same result everywhere. Two sets of slots take turns, so that nobody overwrites what another still reads.
+Every rank writes its numbers into its own slot and adds all slots up itself, in the order of the
+ranks: one fixed order of summation, the same result everywhere. Two sets of slots take turns, so
+that nobody overwrites what another still reads.
 """
 
 from __future__ import annotations
@@ -19,13 +21,17 @@ from torch import distributed
 
 FOLDER = Path("/dev/shm")
 _SPINS = 2000  # glances at a neighbour's counter before giving the core away
-_PATIENCE_S = 1800.0  # as torch.distributed's own time-out; Ray ends the group of a dead rank much sooner
+_PATIENCE_S = (
+    1800.0  # as torch.distributed's own time-out; Ray ends the group of a dead rank much sooner
+)
 
 
 class SharedSum:
     """Sums of `size` numbers over all ranks, in place. Every rank must make each call."""
 
-    def __init__(self, rank: int, world_size: int, size: int, dtype: torch.dtype, memory: mmap.mmap) -> None:
+    def __init__(
+        self, rank: int, world_size: int, size: int, dtype: torch.dtype, memory: mmap.mmap
+    ) -> None:
         self.rank, self.world_size, self.turn = rank, world_size, 0
         self.counters = np.frombuffer(memory, np.int64, world_size * 8)[::8]  # a cache line each
         values = np.frombuffer(memory, _numpy(dtype), 2 * world_size * size, offset=world_size * 64)
@@ -51,15 +57,22 @@ class SharedSum:
                 os.sched_yield()
                 end = end or time.monotonic() + _PATIENCE_S
                 if time.monotonic() > end:
-                    raise TimeoutError(f"a rank did not come to sum {self.turn} within {_PATIENCE_S:.0f} s")
+                    raise TimeoutError(
+                        f"a rank did not come to sum {self.turn} within {_PATIENCE_S:.0f} s"
+                    )
 
 
 def shared_sum(rank: int, world_size: int, size: int, dtype: torch.dtype) -> SharedSum | None:
-    """A SharedSum for all ranks of the default process group, or None (for all of them) where they share no memory.
+    """A SharedSum for all ranks of the default process group, or None (for all of them) where they
+    share no memory.
 
-    Collective. The file is unlinked before this returns, so that nothing is left behind whatever happens to a rank.
+    Collective. The file is unlinked before this returns, so that nothing is left behind whatever
+    happens to a rank.
     """
-    if platform.machine() not in ("x86_64", "AMD64"):  # elsewhere a counter may be seen before what it counts
+    if platform.machine() not in (
+        "x86_64",
+        "AMD64",
+    ):  # elsewhere a counter may be seen before what it counts
         return None
     needed = world_size * 64 + 2 * world_size * size * torch.empty(0, dtype=dtype).element_size()
     path, memory = _made(needed) if rank == 0 else ("", None)
@@ -73,17 +86,25 @@ def shared_sum(rank: int, world_size: int, size: int, dtype: torch.dtype) -> Sha
     distributed.all_reduce(everywhere, op=distributed.ReduceOp.MIN)
     if rank == 0 and path:
         os.unlink(path)
-    return SharedSum(rank, world_size, size, dtype, memory) if memory is not None and everywhere.item() else None
+    return (
+        SharedSum(rank, world_size, size, dtype, memory)
+        if memory is not None and everywhere.item()
+        else None
+    )
 
 
 def _made(size: int) -> tuple[str, mmap.mmap | None]:
-    """A new file in shared memory, its room reserved, and its mapping; ("", None) where that cannot be had."""
+    """A new file in shared memory, its room reserved, and its mapping; ("", None) where that cannot
+    be had.
+    """
     try:
         handle, path = tempfile.mkstemp(prefix="unreasonable-", dir=FOLDER)
     except OSError:
         return "", None
     try:
-        os.posix_fallocate(handle, 0, size)  # or the first write beyond what there is would kill the process
+        os.posix_fallocate(
+            handle, 0, size
+        )  # or the first write beyond what there is would kill the process
         return path, mmap.mmap(handle, size)
     except OSError:
         os.unlink(path)

@@ -16,9 +16,11 @@ _GLANCE_S = 0.1
 
 
 def run_until_asked_to_stop(work: Callable[[], R], ask: Callable[[], Any]) -> R:
-    """Run `work` in a thread and return its result or raise its error; on the first signal call `ask` and wait on.
+    """Run `work` in a thread and return its result or raise its error; on the first signal call
+    `ask` and wait on.
 
-    The second signal raises KeyboardInterrupt here. Off the main thread, where no signals arrive, it just runs.
+    The second signal raises KeyboardInterrupt here. Off the main thread, where no signals arrive,
+    it just runs.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -32,7 +34,10 @@ def run_until_asked_to_stop(work: Callable[[], R], ask: Callable[[], Any]) -> R:
         except BaseException as error:  # handed to the caller's thread
             errors.append(error)
 
-    before = {number: signal.signal(number, lambda number, _: signals.append(number)) for number in SIGNALS}
+    before = {
+        number: signal.signal(number, lambda number, _: signals.append(number))
+        for number in SIGNALS
+    }
     try:
         thread = threading.Thread(target=run, daemon=True, name="stoppable-work")
         thread.start()
@@ -41,7 +46,9 @@ def run_until_asked_to_stop(work: Callable[[], R], ask: Callable[[], Any]) -> R:
             thread.join(_GLANCE_S)
             if signals and not asked:
                 asked = True
-                log.info("stopping: this step will be finished and a checkpoint written; once more to interrupt")
+                log.info(
+                    "stopping: this step will be finished and a checkpoint written; once more to interrupt"
+                )
                 ask()
             if len(signals) > 1:
                 raise KeyboardInterrupt

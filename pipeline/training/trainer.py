@@ -1,260 +1,274 @@
-"""The Ray Train adapter: one training loop on each worker, restarts, stops, and where rank 0's results go."""
+"""One rank of a run: model, optimiser, its lanes' state, and the place in the corpus. Pure torch.
+
+Shapes: T time (seq_len), B lanes of this rank, V vocab, H hidden, L layers, S tensors of state a
+layer.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
+import math
+import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
+from torch.nn import functional
 
-from pipeline import storage
-from pipeline.corpora.manifest import Corpus, open_version
+from pipeline import runs, storage
+from pipeline.corpora.manifest import Corpus
 from pipeline.errors import DivergedError, InputError
-from pipeline.progress import Progress, log_to_stderr
-from pipeline.training import checkpoint, loop
-from pipeline.training.conductor import Conductor
+from pipeline.model.about import CorpusReference, ModelAbout
+from pipeline.model.artifact import WEIGHTS, artifact_files, read_files
+from pipeline.model.network import CharRNN, initialize
+from pipeline.model.scoring import bits_per_byte, bits_per_char, lane_bounds, summed_nats
+from pipeline.training import checkpoint
+from pipeline.training.checkpoint import Best, CheckpointState
 from pipeline.training.config import TrainConfig
+from pipeline.training.dropout import dropout_mask
 from pipeline.training.group import Group
-from pipeline.training.rank import Trainer
-from pipeline.training.scoring import bits_per_char
-from pipeline.training.stopping import run_until_asked_to_stop
-from pipeline.training.warm_start import warm_start
-from pipeline.training.writer import CheckpointWriter
-
-log = logging.getLogger("unreasonable")
-
-INIT = "init"  # in a run's folder: the model that the run starts from
-SAMPLES = "samples"
-POLL_S = 0.5  # how often rank 0 asks whether to stop
-LOOK_S = 5.0  # how often all ranks ask whether a node is about to go away
-
-# Writes num_chars characters of a model's text: (trainer, num_chars) -> bytes. Given from outside: sampling comes later.
-Sample = Callable[[Trainer, int], bytes]
+from pipeline.training.journal import Journal
+from pipeline.training.lanes import LanePlan, lane_range
+from pipeline.training.optim import FlatGradient, learning_rate, make_optimizer
+from pipeline.training.preflight import check_same_settings
 
 
-def run_training(
-    config: TrainConfig, root: str, run_id: str, name: str, corpus: Corpus, sample: Sample | None = None
-) -> dict[str, Any]:
-    """Train on Ray workers until the run ends, or is asked to stop by SIGINT or SIGTERM (see loop.train).
-
-    Ray must be initialised. Checkpoints and metrics.jsonl go to <root>/runs/<run_id>/. A run that is there already goes
-    on from its newest complete checkpoint, and so does one that loses a worker. Raises InputError for what workers
-    refuse, and when restarts get the run no further.
+@dataclass(frozen=True, kw_only=True)
+class Votes:
+    """What a rank would like to happen after a step. They ride in the step's all-reduce, so all
+    ranks see the same.
     """
-    import ray
-    import ray.train
-    from ray.train.torch import TorchTrainer
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    check_resources(config)
-    filesystem, runs = _arrow_filesystem(storage.join(root, "runs"))
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    conductor = ray.remote(Conductor).options(num_cpus=0, scheduling_strategy=here).remote()
-    settings = {"config": asdict(config), "corpus": corpus.url, "run": storage.join(root, "runs", run_id), "name": name}
-    low, high = config.workers
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={**settings, "conductor": conductor, "sample": sample},
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=low if low == high else (low, high),
-            use_gpu=config.use_gpu,
-            resources_per_worker={"CPU": config.cpus_per_worker, **({"GPU": 1} if config.use_gpu else {})},
-            elastic_resize_monitor_interval_s=float(os.environ.get("UNREASONABLE_RESIZE_S") or 60),
-        ),
-        run_config=ray.train.RunConfig(
-            name=run_id,
-            storage_path=runs,
-            storage_filesystem=filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=-1),  # the conductor ends a run that comes no further
-            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
-        ),
-    )
-    try:
-        result = run_until_asked_to_stop(trainer.fit, conductor.ask_to_stop.remote)
-    finally:
-        ray.kill(conductor)
-    came_to = dict(result.return_value or {})
-    if refused := came_to.get("refused"):
-        raise InputError(refused)
-    return came_to
+    stop: bool = False  # somebody asked: end here, to be resumed
+    late: bool = False  # the run's time is over: end here, for good
+    evaluate: bool = False
+    save: bool = False
+    look: bool = False  # ask the cluster whether a node is about to go away
 
 
-def check_resources(config: TrainConfig) -> None:
-    """Raise InputError when the cluster, grown as far as it can, could never meet the request, instead of waiting for it."""
-    import ray
-    from ray._private.state import state
-
-    workers = config.workers[0]
-    most = {**ray.cluster_resources(), **(state.get_max_resources_from_cluster_config() or {})}
-    for kind, each in (("GPU", int(config.use_gpu)), ("CPU", config.cpus_per_worker)):
-        needed, there = workers * each, int(most.get(kind, 0))
-        if needed > there:
-            raise InputError(f"{workers} workers need {needed} {kind}s, the cluster has {there}; lower --num_workers.")
+NO_VOTES = Votes()
 
 
-def _arrow_filesystem(url: str) -> tuple[Any, str]:
-    """The filesystem and path that Ray Train stores under: ours, wrapped for pyarrow."""
-    from pyarrow.fs import FSSpecHandler, PyFileSystem
+class Trainer:
+    """Makes steps, evaluates, and says and takes up what a checkpoint holds."""
 
-    fs, path = storage.filesystem(url)
-    if storage.is_local(url):
-        os.makedirs(path, exist_ok=True)
-    return PyFileSystem(FSSpecHandler(fs)), path
+    def __init__(
+        self,
+        config: TrainConfig,
+        corpus: Corpus,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.config = config
+        self.corpus = corpus
+        self.device = device
+        self.group = Group()
+        self.tokens = corpus.open_split("train")
+        self.val = corpus.open_split("val")
+        self.plan = LanePlan(len(self.tokens), config.global_batch_size, config.seq_len)
+        self.lanes = lane_range(self.group.rank, self.group.world_size, config.global_batch_size)
+        self.model = CharRNN(config.model(len(corpus.vocab))).to(dtype)
+        initialize(self.model, config.seed)
+        self.model.to(device)
+        self.names = [name for name, _ in self.model.named_parameters()]
+        self.optimizer = make_optimizer(self.model, config)
+        self.flat = FlatGradient(self.model, extras=1 + len(fields(Votes)))
+        self.run_model: Any = torch.compile(self.model) if config.compile else self.model
+        self.state = self.model.initial_state(len(self.lanes))
+        self.journal = Journal()
+        self.step = 0
+        self.minutes = 0.0  # of training, over all sessions of the run
+        self.best = Best()
+        self.stale = 0  # evaluations since the best
+        self.last_val: dict[str, float] = {}
 
+    @property
+    def epoch(self) -> int:
+        return self.step // self.plan.steps_per_epoch
 
-def _worker(given: dict[str, Any]) -> dict[str, Any]:
-    """What each Ray Train worker runs. What is refused is returned, not raised: raising would only start it again."""
-    import ray
-    import ray.train.torch
+    @property
+    def total_steps(self) -> int:
+        return self.config.total_steps(self.plan.steps_per_epoch)
 
-    log_to_stderr()
-    for quiet in ("", "ray.train"):  # every report() of every rank otherwise
-        logging.getLogger(quiet).setLevel(logging.WARNING)
-    config, group, conductor = TrainConfig(**given["config"]), Group(), given["conductor"]
-    device = ray.train.torch.get_device() if config.use_gpu else torch.device("cpu")
-    torch.set_num_threads(config.cpus_per_worker)
-    if config.precision == "tf32":
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
-    reporter = None
-    try:
-        refusal, trainer = "", None
-        try:
-            refusal = ray.get(conductor.begin.remote()) if group.leads else ""
-            trainer = None if refusal else _trainer(config, given, device)
-        except InputError as error:
-            refusal = str(error)
-        if refusal := group.first_text(refusal, device):
-            return {"refused": refusal}
-        assert trainer is not None
-        reporter = RayReporter(trainer, given)
-        came_to = loop.train(trainer, reporter, look_every_s=0.0 if _watches_nothing() else LOOK_S)
-        reporter.finish(came_to)
-        return came_to
-    except DivergedError as error:  # on all ranks, at the same step
-        return {"refused": str(error)}
-    except Exception as error:
-        ray.get(conductor.fail.remote(f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"))
-        raise
-    finally:
-        if reporter:
-            reporter.close()
+    def train_step(self, votes: Votes = NO_VOTES) -> tuple[dict[str, Any], Votes]:
+        """Make one update; returns its journal row, and what any rank voted for. Raises
+        DivergedError on all ranks.
+        """
+        began = time.perf_counter()
+        epoch = self.epoch
+        position = self.step % self.plan.steps_per_epoch
+        if position == 0:
+            self.state = self.model.initial_state(len(self.lanes))
+        self.flat.zero()
+        self.flat.extras[0] = self._accumulate(epoch, position)
+        for index, vote in enumerate(vars(votes).values()):
+            self.flat.extras[1 + index] = float(vote)
+        self.flat.reduce(self.group, self.plan.tokens_per_step)
+        summed_loss, *counts = self.flat.extras.tolist()
+        grad_norm = self.flat.clip(self.config.max_grad_norm, self.config.max_grad_value)
+        loss = summed_loss / self.plan.tokens_per_step
+        self._check_finite(loss, grad_norm)
+        self.step += 1
+        rate = learning_rate(self.config, self.step, epoch, self.total_steps)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        self.optimizer.step()
+        seconds = time.perf_counter() - began
+        self.minutes += seconds / 60
+        row = {
+            "step": self.step,
+            "epoch": epoch,
+            "train_loss": loss,
+            "learning_rate": rate,
+            "grad_norm": grad_norm,
+            "chars_per_sec": self.plan.tokens_per_step / seconds,
+            "time": time.time(),
+        }
+        names = [field.name for field in fields(Votes)]
+        agreed = {name: count > 0 for name, count in zip(names, counts, strict=True)}
+        return row, Votes(**agreed)
 
+    def evaluate(self) -> dict[str, float]:
+        """val_loss (nats per token), val_bits_per_char and val_bits_per_byte over the whole
+        validation split.
 
-def _watches_nothing() -> bool:
-    return os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER") == "0"
+        Collective: the ranks share the split's lanes, whose number does not depend on how many
+        ranks there are.
+        """
+        bounds = lane_bounds(len(self.val), self.config.eval_lanes)
+        own = lane_range(self.group.rank, self.group.world_size, len(bounds) - 1)
+        total = self.group.sum(summed_nats(self.model, self.val, bounds, own))
+        loss = float(total) / (len(self.val) - 1)
+        metrics = {
+            "val_loss": loss,
+            "val_bits_per_char": bits_per_char(loss),
+            "val_bits_per_byte": bits_per_byte(loss, len(self.val), self.corpus.bytes_in("val")),
+        }
+        self.last_val = metrics
+        self.stale += 1
+        is_lowest = self.best.val_loss is None or loss < self.best.val_loss
+        if math.isfinite(loss) and is_lowest:
+            self.best = Best(self.step, loss)
+            self.stale = 0
+        return metrics
 
+    def files(self, evaluated: bool) -> dict[str, bytes] | None:
+        """A checkpoint's files, on rank 0. Collective: every rank gives its lanes."""
+        lanes = self.group.gather_lanes(self.state, self.config.global_batch_size)
+        if not self.group.leads:
+            return None
+        optimizer = checkpoint.optimizer_tensors(self.optimizer, self.names)
+        return {
+            **artifact_files(self.model, self.corpus.vocab, self._about(evaluated)),
+            **checkpoint.training_files(optimizer, lanes, self._state(evaluated)),
+        }
 
-def _trainer(config: TrainConfig, given: dict[str, Any], device: torch.device) -> Trainer:
-    """A rank's trainer: where the run's newest checkpoint left off, or at its start."""
-    trainer = Trainer(config, open_version(given["corpus"]), device)
-    if newest := checkpoint.complete(given["run"]):
-        trainer.load(storage.join(given["run"], newest[-1]))
-    elif config.init_from:
-        url = storage.join(given["run"], INIT)
-        model, vocab, _ = checkpoint.load_model(checkpoint.fetch(url).files, config.init_from)
-        shared = warm_start(trainer.model, trainer.corpus.vocab, model, vocab, config.init_from)
-        if trainer.group.leads:
-            log.info("starting from %s: %d of %d symbols known", config.init_from, shared, len(trainer.corpus.vocab))
-    return trainer
+    def load(self, url: str) -> None:
+        """Take up a run's checkpoint: after this, the run goes on as if it had never stopped.
 
+        Raises InputError for another corpus or other settings, DamagedError for a file without its
+        digest.
+        """
+        state = CheckpointState.read(url)
+        self._check_same_run(state, url)
+        files = read_files(url, (WEIGHTS, checkpoint.OPTIMIZER, checkpoint.LANES))
+        self.model.load_state_dict(checkpoint.load_tensors(files[WEIGHTS], url))
+        optimizer = checkpoint.load_tensors(files[checkpoint.OPTIMIZER], url)
+        checkpoint.load_optimizer(self.optimizer, self.names, optimizer)
+        lanes = checkpoint.load_tensors(files[checkpoint.LANES], url)["state"]
+        own = lanes[:, :, self.lanes.start : self.lanes.stop]
+        self.state = own.contiguous().to(self.device)
+        self.step = state.step
+        self.minutes = state.minutes
+        self.best = state.best
+        self.stale = state.stale
+        if self.group.leads:
+            run = url.rstrip("/").rpartition("/")[0]
+            journal = storage.join(run, runs.METRICS)
+            self.journal = Journal.at(state.journal, storage.read_bytes(journal), journal)
 
-class RayReporter:
-    """Rank 0 writes checkpoints and samples, shows progress, and asks the conductor whether to stop."""
+    def _accumulate(self, epoch: int, position: int) -> torch.Tensor:
+        """The summed loss of this rank's lanes, its gradient added up; carries their state on."""
+        losses = []
+        states = []
+        parts = min(self.config.accumulate, len(self.lanes))
+        for part in range(parts):
+            own = lane_range(part, parts, len(self.lanes))
+            lanes = self.lanes[own.start : own.stop]
+            batch = torch.from_numpy(self.plan.batch(self.tokens, lanes, epoch, position))
+            if self.device.type == "cuda":
+                batch = batch.pin_memory().to(self.device, non_blocking=True)
+            loss, state = self._forward(batch, lanes, self.state[:, :, own.start : own.stop])
+            loss.backward()
+            losses.append(loss.detach())
+            states.append(state)
+        self.state = torch.cat(states, 2) if parts > 1 else states[0]
+        return torch.stack(losses).sum()
 
-    def __init__(self, trainer: Trainer, given: dict[str, Any]) -> None:
-        self.trainer, self.run_url, self.conductor = trainer, given["run"], given["conductor"]
-        self.make_sample: Sample | None = given["sample"]
-        self.leads = trainer.group.leads
-        self.writer = CheckpointWriter(self.run_url, trainer.config.keep_checkpoints)
-        self.closed, self.stop = threading.Event(), threading.Event()
-        self.last_row: dict[str, Any] = {}
-        if self.leads:
-            self.bar = _progress(trainer, given["name"])
-            self.poller = threading.Thread(target=self._poll, name="stop-poller", daemon=True)
-            self.poller.start()
+    def _forward(
+        self, batch: torch.Tensor, lanes: range, state: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Summed loss of a batch (T + 1, B) and the next state of its lanes (L, S, B, H)."""
+        is_bf16 = self.config.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16):
+            logits, after = self.run_model(batch[:-1], state, self._masks(lanes))  # (T, B, V)
+        targets = batch[1:].flatten()
+        logits = logits.flatten(0, 1).to(state.dtype)
+        # Here backpropagation is truncated: the next step's gradient does not reach into this one.
+        after = after.detach().to(state.dtype)
+        return functional.cross_entropy(logits, targets, reduction="sum"), after
 
-    def _poll(self) -> None:
-        import ray
+    def _masks(self, lanes: range) -> Callable[[int, torch.Tensor], torch.Tensor] | None:
+        """Dropout masks of the coming step, by layer; None where nothing is dropped."""
+        config = self.config
+        step = self.step
+        if not config.dropout:
+            return None
 
-        while not self.closed.wait(POLL_S):
-            try:
-                if ray.get(self.conductor.reach.remote(self.trainer.step), timeout=10):
-                    self.stop.set()
-            except Exception as error:  # the driver is gone, and Ray will end this worker too
-                log.warning("nobody to ask whether to stop: %s", type(error).__name__)
-                return
+        def masks(layer: int, outputs: torch.Tensor) -> torch.Tensor:
+            return dropout_mask(outputs, lanes, config.dropout, config.seed, step, layer)
 
-    def stop_asked(self) -> bool:
-        return self.stop.is_set()
+        return masks
 
-    def progress(self, done: int, total: int, row: dict[str, Any]) -> None:
-        if self.leads:
-            self.last_row = {**({k: v for k, v in self.last_row.items() if k.startswith("val_")}), **row}
-            self.bar.add(1, _note(self.last_row))
+    def _check_finite(self, loss: float, grad_norm: float) -> None:
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise DivergedError(
+                f"training diverged at step {self.step + 1}: loss {loss:.3g}, gradient norm "
+                f"{grad_norm:.3g}. Lower --learning_rate or --max_grad_norm, and start a new run."
+            )
 
-    def save(self, step: int, files: dict[str, bytes], journal: bytes) -> None:
-        self.writer.submit(step, files, journal)
-
-    def sample(self, trainer: Trainer) -> None:
-        if self.make_sample:
-            url = storage.join(self.run_url, SAMPLES, f"step-{trainer.step:06d}.txt")
-            storage.write_bytes(url, self.make_sample(trainer, trainer.config.sample_chars))
-
-    def leaving(self) -> bool:
-        import ray.train
-
-        return ray.train.get_preemption_info() is not None
-
-    def finish(self, came_to: dict[str, Any]) -> None:
-        """Wait for the last checkpoint; then tell Ray which one is the run's result."""
-        import ray.train
-
-        if self.leads:
-            self.bar.finish(_note(self.last_row) if self.last_row else "nothing was left to do")
-            self.writer.wait()
-            if self.writer.error:
-                raise OSError(f"the last checkpoint was not written: {self.writer.error}")
-        if came_to["stopped"]:
-            return
-        best = checkpoint.best(self.run_url) if self.leads else None
-        metrics = {key: value for key, value in came_to["best"].items() if value is not None}
-        if best is None:
-            ray.train.report(metrics)
-            return
-        store = ray.train.get_context().get_storage()
-        path = storage.join(store.experiment_fs_path, best)
-        ray.train.report(
-            metrics,
-            checkpoint=ray.train.Checkpoint(path, store.storage_filesystem),
-            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,  # it is where it belongs
+    def _state(self, evaluated: bool) -> CheckpointState:
+        return CheckpointState(
+            step=self.step,
+            epoch=self.epoch,
+            minutes=self.minutes,
+            val_loss=self.last_val["val_loss"] if evaluated else None,
+            best=self.best,
+            stale=self.stale,
+            journal=self.journal.state_dict(),
+            corpus=self._corpus(),
+            config=asdict(self.config),
+            world_size=self.group.world_size,
         )
 
-    def close(self) -> None:
-        self.closed.set()
-        self.writer.wait()
+    def _about(self, evaluated: bool) -> ModelAbout:
+        """What the model says of its origin, in its config.json."""
+        return ModelAbout(
+            model=self.model.config,
+            corpus=self._corpus(),
+            first_tokens=self.corpus.manifest.first_tokens,
+            train=asdict(self.config),
+            step=self.step,
+            metrics=self.last_val if evaluated else {},
+        )
 
+    def _corpus(self) -> CorpusReference:
+        return CorpusReference(self.corpus.name, self.corpus.version, self.corpus.fingerprint)
 
-def _note(row: dict[str, Any]) -> str:
-    note = f"epoch {row['epoch']}, loss {row['train_loss']:.3f}, {bits_per_char(row['train_loss']):.3f} bits/char"
-    if "val_loss" in row:
-        note += f", val {row['val_bits_per_char']:.3f} bits/char"
-    return f"{note}, {row['chars_per_sec']:,.0f} chars/s"
-
-
-def _progress(trainer: Trainer, name: str) -> Progress:
-    parameters, tokens = trainer.model.num_parameters(), len(trainer.tokens)
-    log.info(
-        "train %s: %s parameters, %s train tokens, %s steps an epoch, %d workers",
-        name, f"{parameters:,}", f"{tokens:,}", f"{trainer.plan.steps_per_epoch:,}", trainer.group.world_size,
-    )  # fmt: skip
-    # char-rnn's rule of thumb: parameters and characters should be of the same order of magnitude.
-    if parameters > 10 * tokens:
-        log.info("far more parameters than text: watch val_loss, raise --dropout, or lower --hidden_size")
-    elif tokens > 10 * parameters:
-        log.info("far more text than parameters: a larger --hidden_size or --num_layers would learn more from it")
-    return Progress(f"train {name}", trainer.total_steps, "steps", every_s=5.0, start=trainer.step)
+    def _check_same_run(self, state: CheckpointState, url: str) -> None:
+        if state.corpus.fingerprint != self.corpus.fingerprint:
+            raise InputError(
+                f"{url} was trained on corpus {state.corpus}, this is "
+                f"{self._corpus()}; resume with that version, or start a new run."
+            )
+        check_same_settings(state.config, self.config)

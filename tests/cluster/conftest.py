@@ -29,19 +29,34 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     token = tmp_path / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
-    port, dashboard = free_port(), free_port()
+    port = free_port()
+    dashboard = free_port()
     temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # Ray's sockets need a short path
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
-    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "UNREASONABLE_ROOT": str(tmp_path / "root")}
-    command = [RAY, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={port}",
-               "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--temp-dir={temporary}",
-               f"--ray-client-server-port={free_port()}",
-               "--object-store-memory=200000000", "--disable-usage-stats"]  # fmt: skip
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "UNREASONABLE_ROOT": str(tmp_path / "root"),
+    }
+    command = [
+        *[RAY, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"],
+        *[f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"],
+        *[f"--ray-client-server-port={free_port()}", f"--temp-dir={temporary}"],
+        *["--object-store-memory=200000000", "--disable-usage-stats"],
+    ]
     with (tmp_path / "head.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
             wait_for(dashboard, process)
-            yield {**environment, "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}", "HEAD_ADDRESS": f"127.0.0.1:{port}"}
+            yield {
+                **environment,
+                "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
+                "HEAD_ADDRESS": f"127.0.0.1:{port}",
+            }
         finally:
             end(process, temporary)
 

@@ -1,4 +1,4 @@
-"""An elastic run gains a worker when the cluster gains a node, and goes on when the node is lost."""
+"""An elastic run gains a worker when the cluster gains a node, and goes on when it is lost."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ray.cluster_utils import Cluster
 from pipeline.corpora.manifest import open_corpus
 from pipeline.training import checkpoint
 from pipeline.training.config import TrainConfig
-from pipeline.training.trainer import run_training
+from pipeline.training.on_ray import run_training
 
 root = sys.argv[1]
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
 ray.init(address=cluster.address)
 config = TrainConfig(
-    corpus="texts", num_layers=1, hidden_size=64, global_batch_size=10, seq_len=32, max_epochs=0, max_steps=20000,
-    eval_every=20000, checkpoint_every=200, num_workers="1:2", dropout=0.1,
+    corpus="texts", num_layers=1, hidden_size=64, dropout=0.1, global_batch_size=10, seq_len=32,
+    max_epochs=0, max_steps=20000, eval_every=20000, checkpoint_every=200, num_workers="1:2",
 )
 run = f"{root}/runs/r"
 came_to = {}
@@ -35,8 +35,8 @@ def train():
 thread = threading.Thread(target=train)
 thread.start()
 def worlds():
-    found = [checkpoint.read_state(f"{run}/{name}")["world_size"] for name in checkpoint.complete(run)]
-    return found
+    states = [checkpoint.read_state(f"{run}/{name}") for name in checkpoint.complete(run)]
+    return [state["world_size"] for state in states]
 def wait_for(world):
     for _ in range(1500):
         if world in worlds()[-1:]:
@@ -51,7 +51,8 @@ cluster.remove_node(node, allow_graceful=False)
 wait_for(1)
 thread.join()
 rows = [json.loads(line) for line in open(f"{run}/metrics.jsonl")]
-print(json.dumps({"steps": [row["step"] for row in rows] == list(range(1, 20001)), "step": came_to["step"]}))
+every_step = [row["step"] for row in rows] == list(range(1, 20001))
+print(json.dumps({"every_step": every_step, "step": came_to["step"]}))
 ray.shutdown()
 cluster.shutdown()
 """
@@ -72,7 +73,11 @@ def test_a_run_gains_and_loses_a_node(tmp_path: Path, texts: Path) -> None:
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     }
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, str(script), str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == {"steps": True, "step": 20000}
+    assert json.loads(done.stdout.splitlines()[-1]) == {"every_step": True, "step": 20000}

@@ -17,12 +17,20 @@ HOUSE = Path(__file__).parent.parent.parent
 LAUNCHER = [HOUSE / "ray_cluster.yaml", HOUSE / "cluster" / "ray_cluster.local.yaml"]
 KUBERNETES = sorted((HOUSE / "cluster" / "kubernetes").glob("*.yaml"))
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
-LOCK = dict(line.split("==") for line in (HOUSE / "requirements.lock").read_text().splitlines() if "==" in line)
+LOCK = dict(
+    line.split("==")
+    for line in (HOUSE / "requirements.lock").read_text().splitlines()
+    if "==" in line
+)
 IMAGE = f"unreasonable:{PROJECT['version']}"
 
 
 def documents() -> list[tuple[str, dict[str, Any]]]:
-    return [(path.name, document) for path in KUBERNETES for document in yaml.safe_load_all(path.read_text())]
+    return [
+        (path.name, document)
+        for path in KUBERNETES
+        for document in yaml.safe_load_all(path.read_text())
+    ]
 
 
 def kinds(kind: str) -> list[dict[str, Any]]:
@@ -46,7 +54,8 @@ def test_rays_validator_takes_it(path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: path.name)
 def test_the_cluster_asks_for_a_token_and_shows_nothing(path: Path) -> None:
-    config, text = yaml.safe_load(path.read_text()), path.read_text()
+    text = path.read_text()
+    config = yaml.safe_load(text)
     assert config["auth"]["ssh_user"]
     head, worker = (" ".join(config[f"{kind}_start_ray_commands"]) for kind in ("head", "worker"))
     assert "--dashboard-host=127.0.0.1" in head
@@ -56,7 +65,9 @@ def test_the_cluster_asks_for_a_token_and_shows_nothing(path: Path) -> None:
     assert any(target.endswith("/.ray/auth_token") for target in config["file_mounts"])
     assert "requirements.lock" in " ".join(config["setup_commands"])
     assert config["idle_timeout_minutes"] > 0
-    assert not re.search(r"(secret|password|token)\s*[:=]\s*['\"]?[0-9a-f]{16}", text, re.IGNORECASE)
+    assert not re.search(
+        r"(secret|password|token)\s*[:=]\s*['\"]?[0-9a-f]{16}", text, re.IGNORECASE
+    )
 
 
 def test_aws_nodes_are_encrypted_tagged_and_have_what_jobs_ask_for() -> None:
@@ -65,7 +76,9 @@ def test_aws_nodes_are_encrypted_tagged_and_have_what_jobs_ask_for() -> None:
     types = config["available_node_types"]
     assert config["head_node_type"] in types
     for name, node in types.items():
-        assert all(disk["Ebs"]["Encrypted"] for disk in node["node_config"]["BlockDeviceMappings"]), name
+        assert all(
+            disk["Ebs"]["Encrypted"] for disk in node["node_config"]["BlockDeviceMappings"]
+        ), name
         assert node["node_config"]["TagSpecifications"][0]["Tags"], name
         assert node["node_config"]["MetadataOptions"] == {"HttpTokens": "required"}, name
     assert "GPU" not in types["head"]["resources"]
@@ -87,18 +100,28 @@ CONTAINER = {
         "resources": {
             "type": "object",
             "required": ["requests", "limits"],
-            "properties": {key: {"type": "object", "required": ["cpu", "memory"]} for key in ("requests", "limits")},
+            "properties": {
+                key: {"type": "object", "required": ["cpu", "memory"]}
+                for key in ("requests", "limits")
+            },
         },
         "securityContext": {
             "type": "object",
             "required": ["allowPrivilegeEscalation", "capabilities"],
             "properties": {
                 "allowPrivilegeEscalation": {"const": False},
-                "capabilities": {"type": "object", "properties": {"drop": {"const": ["ALL"]}}, "required": ["drop"]},
+                "capabilities": {
+                    "type": "object",
+                    "properties": {"drop": {"const": ["ALL"]}},
+                    "required": ["drop"],
+                },
             },
         },
         "env": {"type": "array", "items": {"type": "object", "required": ["name"]}},
-        "volumeMounts": {"type": "array", "items": {"type": "object", "required": ["name", "mountPath"]}},
+        "volumeMounts": {
+            "type": "array",
+            "items": {"type": "object", "required": ["name", "mountPath"]},
+        },
     },
 }
 POD = {
@@ -109,7 +132,10 @@ POD = {
         "securityContext": {
             "type": "object",
             "required": ["runAsNonRoot", "runAsUser", "seccompProfile"],
-            "properties": {"runAsNonRoot": {"const": True}, "runAsUser": {"type": "integer", "minimum": 1}},
+            "properties": {
+                "runAsNonRoot": {"const": True},
+                "runAsUser": {"type": "integer", "minimum": 1},
+            },
         },
     },
 }
@@ -150,7 +176,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    ("name", "document"), documents(), ids=lambda value: value if isinstance(value, str) else value["kind"]
+    ("name", "document"),
+    documents(),
+    ids=lambda value: value if isinstance(value, str) else value["kind"],
 )
 def test_kubernetes_objects_have_their_shape(name: str, document: dict[str, Any]) -> None:
     assert {"apiVersion", "kind", "metadata"} <= set(document)
@@ -181,7 +209,9 @@ def pods() -> list[dict[str, Any]]:
 
 def test_names_that_refer_to_each_other_are_there() -> None:
     maps = {document["metadata"]["name"] for document in kinds("ConfigMap")}
-    secrets = {document["metadata"]["name"]: set(document["stringData"]) for document in kinds("Secret")}
+    secrets = {
+        document["metadata"]["name"]: set(document["stringData"]) for document in kinds("Secret")
+    }
     assert len(pods()) == 6
     for pod in pods():
         volumes = {volume["name"] for volume in pod.get("volumes", [])} | {"data"}
@@ -196,12 +226,24 @@ def test_names_that_refer_to_each_other_are_there() -> None:
         for volume in pod.get("volumes", []):
             assert volume.get("secret", {"secretName": "mlflow"})["secretName"] in secrets
             assert volume.get("configMap", {"name": "unreasonable"})["name"] in maps
-    assert all(value == "CHANGE-ME" for document in kinds("Secret") for value in document["stringData"].values())
-    settings = next(document["data"] for document in kinds("ConfigMap") if document["metadata"]["name"] == "unreasonable")
+    assert all(
+        value == "CHANGE-ME"
+        for document in kinds("Secret")
+        for value in document["stringData"].values()
+    )
+    settings = next(
+        document["data"]
+        for document in kinds("ConfigMap")
+        if document["metadata"]["name"] == "unreasonable"
+    )
     services = {document["metadata"]["name"] for document in kinds("Service")}
     assert re.fullmatch(r"http://(\w+):5000", settings["MLFLOW_TRACKING_URI"]).group(1) in services  # type: ignore[union-attr]
     clusters = {document["metadata"]["name"] for document in kinds("RayCluster")}
-    assert {job["spec"]["clusterSelector"]["ray.io/cluster"] for job in kinds("RayJob")} == clusters == {"unreasonable"}
+    assert (
+        {job["spec"]["clusterSelector"]["ray.io/cluster"] for job in kinds("RayJob")}
+        == clusters
+        == {"unreasonable"}
+    )
 
 
 def test_what_is_ours_runs_from_one_image_of_this_version() -> None:
@@ -217,16 +259,24 @@ def test_mlflow_outside_loopback_has_passwords_and_hosts() -> None:
     script = server["spec"]["template"]["spec"]["containers"][0]["args"][0]
     assert "--app-name basic-auth" in script
     assert "--allowed-hosts mlflow:5000" in script
-    assert "POSTGRES_PASSWORD" not in script.split("exec mlflow", 1)[1]  # command lines can be read by others
+    assert (
+        "POSTGRES_PASSWORD" not in script.split("exec mlflow", 1)[1]
+    )  # command lines can be read by others
 
 
-def test_commands_in_manifests_are_jobs_with_flags_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_in_manifests_are_jobs_with_flags_that_exist(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from jobs.command import _parse
     from pipeline.corpora.config import CorpusConfig
     from pipeline.sampling.config import SampleConfig
     from pipeline.training.config import TrainConfig
 
-    stages = {"build_corpus": ("corpus", CorpusConfig), "train": ("train", TrainConfig), "sample": ("sample", SampleConfig)}
+    stages = {
+        "build_corpus": ("corpus", CorpusConfig),
+        "train": ("train", TrainConfig),
+        "sample": ("sample", SampleConfig),
+    }
     for job in kinds("RayJob"):
         python, script, *flags = shlex.split(job["spec"]["entrypoint"])
         section, config_class = stages[Path(script).stem]
@@ -239,13 +289,17 @@ def test_commands_in_manifests_are_jobs_with_flags_that_exist(capsys: pytest.Cap
 
 
 def test_the_schedule_in_kubernetes_is_one(tmp_path: Path) -> None:
-    from pipeline.scheduling.config import load_schedules
+    from pipeline.scheduling.load import load_schedules
 
     text = next(
-        document["data"]["schedule.yaml"] for document in kinds("ConfigMap") if document["metadata"]["name"] == "schedule"
+        document["data"]["schedule.yaml"]
+        for document in kinds("ConfigMap")
+        if document["metadata"]["name"] == "schedule"
     )
     (tmp_path / "schedule.yaml").write_text(text)
-    assert [schedule.name for schedule in load_schedules(str(tmp_path / "schedule.yaml"))] == ["linux"]
+    assert [schedule.name for schedule in load_schedules(str(tmp_path / "schedule.yaml"))] == [
+        "linux"
+    ]
 
 
 # ---- image and systemd
@@ -258,14 +312,25 @@ def test_the_image_has_stages_no_root_and_the_lock() -> None:
     assert users == ["1000"]
     text = "\n".join(lines)
     assert "--requirement requirements.lock" in text
-    assert not re.search(r"pip install (?!--no-cache-dir (--requirement requirements.lock|--no-deps \.))", text)
+    assert not re.search(
+        r"pip install (?!--no-cache-dir (--requirement requirements.lock|--no-deps \.))", text
+    )
     minor = re.search(r"FROM python:(3\.\d+)-", text)
     assert minor
     low, high = re.findall(r"3\.(\d+)", PROJECT["requires-python"])
     assert int(low) <= int(minor.group(1).split(".")[1]) < int(high)
-    copied = {part for line in lines if line.startswith("COPY ") and "--from" not in line for part in line.split()[1:-1]}
+    copied = {
+        part
+        for line in lines
+        if line.startswith("COPY ") and "--from" not in line
+        for part in line.split()[1:-1]
+    }
     assert all((HOUSE / name).exists() for name in copied)
-    allowed = {line[1:] for line in (HOUSE / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    allowed = {
+        line[1:]
+        for line in (HOUSE / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
     assert copied == allowed
 
 

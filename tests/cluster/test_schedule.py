@@ -1,4 +1,7 @@
-"""Schedules on a real cluster: what fires is built and learned once, failures show, nothing private is written down."""
+"""jobs/schedule.py on a real cluster.
+
+What fires is built and learned once, failures show, and nothing private is written down.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ HOUSE = Path(__file__).parent.parent.parent
 PLANTED = "planted-6f1d2c"
 RECIPE = """
 corpus: {{name: mine, source: {source}, val: 0.2, test: 0.0}}
-train: {{num_layers: 1, hidden_size: 16, global_batch_size: 8, seq_len: 32, max_steps: 10, eval_every: 10, num_workers: 1}}
+train:
+  {{num_layers: 1, hidden_size: 16, global_batch_size: 8, seq_len: 32,
+    max_steps: 10, eval_every: 10, num_workers: 1}}
 """
 
 
@@ -26,20 +31,35 @@ train: {{num_layers: 1, hidden_size: 16, global_batch_size: 8, seq_len: 32, max_
 def home(head: dict[str, str], tmp_path: Path, texts: Path) -> dict[str, str]:
     """A client's environment with a root of its own, schedules, and secrets that belong nowhere."""
     (tmp_path / "mine.yaml").write_text(RECIPE.format(source=texts))
-    secrets = {"AWS_SECRET_ACCESS_KEY": PLANTED, "MLFLOW_TRACKING_PASSWORD": PLANTED, "HF_TOKEN": PLANTED}
+    secrets = {
+        "AWS_SECRET_ACCESS_KEY": PLANTED,
+        "MLFLOW_TRACKING_PASSWORD": PLANTED,
+        "HF_TOKEN": PLANTED,
+    }
     return {**head, **secrets, "UNREASONABLE_ROOT": str(tmp_path / "root")}
 
 
 def schedules(folder: Path, *entries: str) -> str:
     path = folder / "schedule.yaml"
-    lines = [f"  - {{name: {entry.split('|')[0]}, recipe: {folder}/mine.yaml, {entry.split('|')[1]}}}" for entry in entries]
+    lines = [
+        f"  - {{name: {entry.split('|')[0]}, recipe: {folder}/mine.yaml, {entry.split('|')[1]}}}"
+        for entry in entries
+    ]
     path.write_text("\n".join(["schedules:", *lines]))
     return str(path)
 
 
 def schedule(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "jobs/schedule.py", *arguments]
-    return subprocess.run(command, cwd=HOUSE, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    return subprocess.run(
+        command,
+        cwd=HOUSE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
 
 
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
@@ -47,7 +67,9 @@ def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_firing_builds_once_and_nothing_private_is_written(home: dict[str, str], tmp_path: Path) -> None:
+def test_a_firing_builds_once_and_nothing_private_is_written(
+    home: dict[str, str], tmp_path: Path
+) -> None:
     plan = schedules(tmp_path, "nightly|cron: '0 3 * * *', build: {num_workers: 1}")
     done = schedule(home, "--schedule", plan, "--run_now", "nightly")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -56,27 +78,38 @@ def test_a_firing_builds_once_and_nothing_private_is_written(home: dict[str, str
     root = tmp_path / "root"
     ledger = sorted(path.name for path in (root / "schedules" / "mine").iterdir())
     assert ledger == [f"00000{n}{kind}.json" for n in (1,) for kind in (".ended", "", ".started")]
-    found = mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db").search_runs(
-        [mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db").get_experiment_by_name("schedules").experiment_id]
-    )
+    client = mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("schedules").experiment_id])
     assert [run.data.tags["stage"] for run in found] == ["build"]
-    shown = schedule({**home, "RAY_ADDRESS": ""}, "--schedule", plan, "--list")  # which needs no cluster
+    # An overview needs no cluster.
+    shown = schedule({**home, "RAY_ADDRESS": ""}, "--schedule", plan, "--list")
     assert result(shown)["schedules"][0]["next"].endswith("T03:00:00+00:00")
     assert "nightly" in shown.stderr
     written = [path for path in root.rglob("*") if path.is_file()]
     assert len(written) > 8
     assert not [path for path in written if PLANTED.encode() in path.read_bytes()]
-    code = (
-        "from cluster.submission import RayJobs\nclient = RayJobs().client\n"
-        "print([(job, client.get_job_logs(job.submission_id)) for job in client.list_jobs() if job.submission_id])"
-    )
-    jobs = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, env=home, capture_output=True, text=True, check=True).stdout
+    code = """
+from cluster.submission import RayJobs
+client = RayJobs().client
+ours = [job for job in client.list_jobs() if job.submission_id]
+print([(job, client.get_job_logs(job.submission_id)) for job in ours])
+"""
+    jobs = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=HOUSE,
+        env=home,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert "nightly-" in jobs
     assert PLANTED not in jobs + done.stdout + done.stderr
 
 
 def test_a_failing_build_is_seen_everywhere(home: dict[str, str], tmp_path: Path) -> None:
-    plan = schedules(tmp_path, "broken|cron: '0 3 * * *', retries: 0, build: {source: /no/such/folder}")
+    plan = schedules(
+        tmp_path, "broken|cron: '0 3 * * *', retries: 0, build: {source: /no/such/folder}"
+    )
     done = schedule(home, "--schedule", plan, "--run_now", "broken")
     assert done.returncode == 1
     (row,) = result(done)["schedules"]
@@ -97,7 +130,9 @@ def test_a_failing_build_is_seen_everywhere(home: dict[str, str], tmp_path: Path
         (["--often"], "often"),
     ],
 )
-def test_bad_input_is_one_clear_line(home: dict[str, str], arguments: list[str], message: str) -> None:
+def test_bad_input_is_one_clear_line(
+    home: dict[str, str], arguments: list[str], message: str
+) -> None:
     done = schedule(home, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
@@ -105,12 +140,16 @@ def test_bad_input_is_one_clear_line(home: dict[str, str], arguments: list[str],
 
 
 @pytest.mark.long
-def test_two_schedulers_with_a_clock_of_minutes_and_one_killed(home: dict[str, str], tmp_path: Path) -> None:
+def test_two_schedulers_with_a_clock_of_minutes_and_one_killed(
+    home: dict[str, str], tmp_path: Path
+) -> None:
     plan = schedules(tmp_path, "minutely|cron: '* * * * *', train: {max_steps: 10}")
     command = [sys.executable, "jobs/schedule.py", "--schedule", plan]
     logs = [(tmp_path / f"scheduler-{n}.log").open("wb") for n in range(3)]
     began = time.time()
-    running = [subprocess.Popen(command, cwd=HOUSE, env=home, stderr=log, stdout=log) for log in logs[:2]]
+    running = [
+        subprocess.Popen(command, cwd=HOUSE, env=home, stderr=log, stdout=log) for log in logs[:2]
+    ]
     time.sleep(95)
     running[0].send_signal(signal.SIGKILL)
     running[0].wait()
@@ -122,7 +161,8 @@ def test_two_schedulers_with_a_clock_of_minutes_and_one_killed(home: dict[str, s
     minutes = int((time.time() - began) // 60) - 1  # one firing may wait for the training
     folder = tmp_path / "root" / "schedules" / "mine"
     everything = [json.loads(path.read_text()) for path in sorted(folder.glob("??????.json"))]
-    assert [attempt["stage"] for attempt in everything].count("train") == 1  # of the one version that is new
+    # One version was new.
+    assert [attempt["stage"] for attempt in everything].count("train") == 1
     attempts = [attempt for attempt in everything if attempt["stage"] == "build"]
     assert minutes - 1 <= len(attempts) <= minutes + 1
     assert len({attempt["instant"] for attempt in attempts}) == len(attempts)
@@ -131,6 +171,8 @@ def test_two_schedulers_with_a_clock_of_minutes_and_one_killed(home: dict[str, s
     assert all(word["status"] == "succeeded" for word in ended)
     built = [word["result"]["built"] for word in ended if "built" in word["result"]]
     assert built == [True] + [False] * (len(built) - 1)  # unchanged after the first
-    assert [word["result"]["model"] for word in ended if "model" in word["result"]] == ["models:/mine/1"]
+    assert [word["result"]["model"] for word in ended if "model" in word["result"]] == [
+        "models:/mine/1"
+    ]
     assert len({attempt["by"] for attempt in attempts}) >= 1
     assert os.path.exists(tmp_path / "root" / "corpora" / "mine" / "LATEST")

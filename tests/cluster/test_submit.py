@@ -21,7 +21,13 @@ SMALL = ["--num_layers=1", "--hidden_size=16", "--num_workers=2", "--eval_lanes=
 
 def ray(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [RAY, "job", *arguments], cwd=HOUSE, env=environment, capture_output=True, text=True, timeout=300, check=False
+        [RAY, "job", *arguments],
+        cwd=HOUSE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 
@@ -32,11 +38,14 @@ def submit(environment: dict[str, str], *entry: str) -> subprocess.CompletedProc
 def test_training_is_submitted_and_shares_root_and_registry(head: dict[str, str]) -> None:
     done = submit(head, "python", "jobs/train.py", *SMALL, "--max_steps=10", "--eval_every=10")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("{") and "run_id" in line]
+    (line,) = [
+        line for line in done.stdout.splitlines() if line.startswith("{") and "run_id" in line
+    ]
     result = json.loads(line)
     assert result["model"] == "models:/pystdlib/1"
     assert result["champion"] is True
-    assert Path(head["UNREASONABLE_ROOT"], "corpora", "pystdlib", "LATEST").exists()  # built on the way
+    # The corpus was built on the way.
+    assert Path(head["UNREASONABLE_ROOT"], "corpora", "pystdlib", "LATEST").exists()
     refused = submit({**head, "RAY_AUTH_TOKEN_PATH": "/dev/null"}, "python", "jobs/train.py")
     assert refused.returncode != 0
     failed = submit(head, "python", "jobs/train.py", "--corpus", "nope")
@@ -58,8 +67,12 @@ def test_little_is_uploaded_and_nothing_private(tmp_path: Path) -> None:
         "a.pem": "-",
     }
     project = tmp_path / "project"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=HOUSE, capture_output=True, text=True, check=False).stdout
-    files = [name for name in tracked.split("\0") if name] or [str(p.relative_to(HOUSE)) for p in HOUSE.rglob("*.py")]
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=HOUSE, capture_output=True, text=True, check=False
+    ).stdout
+    files = [name for name in tracked.split("\0") if name] or [
+        str(p.relative_to(HOUSE)) for p in HOUSE.rglob("*.py")
+    ]
     for name in files:
         if (HOUSE / name).is_file():
             (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -67,8 +80,11 @@ def test_little_is_uploaded_and_nothing_private(tmp_path: Path) -> None:
     for name, text in secrets.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(text)
-    package, excludes = tmp_path / "package.zip", ray_constants.get_runtime_env_default_excludes()
-    packaging.create_package(str(project), package, include_gitignore=True, excludes=excludes, logger=logging.getLogger())
+    package = tmp_path / "package.zip"
+    excludes = ray_constants.get_runtime_env_default_excludes()
+    packaging.create_package(
+        str(project), package, include_gitignore=True, excludes=excludes, logger=logging.getLogger()
+    )
     with zipfile.ZipFile(package) as opened:
         names = {info.filename for info in opened.infolist() if not info.is_dir()}
     assert package.stat().st_size < 1_000_000
@@ -102,7 +118,9 @@ def session(environment: dict[str, str], **changes: str) -> str:
 
 
 @pytest.mark.long
-def test_a_cluster_that_does_not_take_us_in_is_one_clear_line(head: dict[str, str], tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_take_us_in_is_one_clear_line(
+    head: dict[str, str], tmp_path: Path
+) -> None:
     gcs = head["HEAD_ADDRESS"]
     wrong = tmp_path / "wrong"
     wrong.write_text("0" * 64)
@@ -150,26 +168,22 @@ except ConnectionFailedError as error:
     assert line(RAY_ADDRESS="").startswith("RAY_ADDRESS is not set")
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (RuntimeError("Version mismatch: The cluster was started with: Ray: 2.40.0"), "has another version"),
-        (RuntimeError("Request failed with status code 401: Unauthorized"), "asks for a token"),
-        (RuntimeError("Request failed with status code 403: Forbidden: Invalid authentication token"), "refuses the token"),
-        (ConnectionError("Failed to connect to Ray at address: http://x"), "no Ray at http://x"),
-    ],
-)
-def test_what_ray_says_in_our_words(error: Exception, message: str) -> None:
-    from cluster.connect import refusal
-
-    assert message in refusal("http://x", error)
-    assert len(refusal("http://x", error).splitlines()) == 1
-
-
 @pytest.mark.long
-def test_a_stopped_job_leaves_a_run_that_can_be_resumed(head: dict[str, str], tmp_path: Path) -> None:
-    environment, root = head, ["--root", str(tmp_path / "root")]  # a job has the cluster's environment, not the client's
-    entry = ["python", "jobs/train.py", *root, *SMALL, "--max_steps=1500", "--eval_every=1500", "--checkpoint_every=20"]
+def test_a_stopped_job_leaves_a_run_that_can_be_resumed(
+    head: dict[str, str], tmp_path: Path
+) -> None:
+    environment = head
+    # A job has the cluster's environment, not the client's.
+    root = ["--root", str(tmp_path / "root")]
+    entry = [
+        "python",
+        "jobs/train.py",
+        *root,
+        *SMALL,
+        "--max_steps=1500",
+        "--eval_every=1500",
+        "--checkpoint_every=20",
+    ]
     options = ["--no-wait", "--submission-id", "to-be-stopped", "--working-dir", "."]
     submitted = ray(environment, "submit", *options, "--", *entry)
     assert submitted.returncode == 0, submitted.stdout
@@ -179,7 +193,10 @@ def test_a_stopped_job_leaves_a_run_that_can_be_resumed(head: dict[str, str], tm
     (run_id,) = set(re.findall(r"run (\d{8}-\d{6}-[0-9a-f]{6})", logs))
     done = submit(environment, "python", "jobs/train.py", *root, "--resume", run_id)
     assert done.returncode == 0, done.stdout[-3000:]
-    rows = [json.loads(line)["step"] for line in (tmp_path / "root" / "runs" / run_id / "metrics.jsonl").open()]
+    rows = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "root" / "runs" / run_id / "metrics.jsonl").open()
+    ]
     assert rows == list(range(1, 1501))
 
 

@@ -18,18 +18,20 @@ from pipeline.corpora.manifest import Corpus, open_corpus
 
 def build(root: Path, source: object, **changes: object) -> Corpus:
     """Build corpus `c` under a root; returns the version that came out."""
-    given = source if isinstance(source, list) else str(source)
-    config = CorpusConfig(name="c", source=given, **changes)  # type: ignore[arg-type]
-    return open_corpus(str(root), f"c@{build_corpus(config, str(root))['version']}")
+    urls = source if isinstance(source, list) else str(source)
+    config = CorpusConfig(name="c", source=urls, **changes)  # type: ignore[arg-type]
+    return open_corpus(str(root), f"c@{build_corpus(config, str(root)).version}")
 
 
 def decoded(corpus: Corpus, split: str) -> bytes:
     """A split's text, read from the shard files with nothing but pyarrow."""
-    symbols = corpus.manifest["vocab"]["symbols"]
+    symbols = corpus.manifest.vocab["symbols"]
     text = bytearray()
-    for shard in corpus.manifest["splits"][split]["shards"]:
-        tokens = pa.ipc.open_file(pa.memory_map(f"{corpus.url}/{shard['file']}")).read_all()["token"].to_pylist()
-        text += b"".join(chr(symbols[t]).encode() if corpus.vocab.unit == "char" else bytes([symbols[t]]) for t in tokens)
+    for shard in corpus.manifest.splits[split].shards:
+        file = pa.ipc.open_file(pa.memory_map(f"{corpus.url}/{shard.file}"))
+        for token in file.read_all()["token"].to_pylist():
+            symbol = symbols[token]
+            text += chr(symbol).encode() if corpus.vocab.unit == "char" else bytes([symbol])
     return bytes(text)
 
 
@@ -38,7 +40,10 @@ def documents(corpus: Corpus) -> dict[str, bytes]:
     rows = pa.ipc.open_file(pa.memory_map(f"{corpus.url}/documents.arrow")).read_all().to_pylist()
     assert corpus.vocab.unit == "byte"
     splits = {split: decoded(corpus, split) for split in ("train", "val", "test")}
-    return {row["path"].decode(): splits[row["split"]][row["offset"] : row["offset"] + row["length"]] for row in rows}
+    return {
+        row["path"].decode(): splits[row["split"]][row["offset"] : row["offset"] + row["length"]]
+        for row in rows
+    }
 
 
 def contents(folder: str) -> dict[str, bytes]:
@@ -47,7 +52,10 @@ def contents(folder: str) -> dict[str, bytes]:
 
 @pytest.fixture
 def website(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The address and the folder of a web server on loopback. As many do, it knows no byte ranges."""
+    """The address and the folder of a web server on loopback.
+
+    As many do, it knows no byte ranges.
+    """
     folder = tmp_path / "website"
     folder.mkdir()
 

@@ -17,16 +17,21 @@ import pyarrow as pa
 import pytest
 
 from pipeline import storage
-from pipeline.corpora.build import build_corpus, ray_runner
+from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import Corpus, open_corpus
 from pipeline.errors import DamagedError, InputError
+from pipeline.tasks import ray_runner
 
 from .conftest import build, contents, decoded, documents
 
 
 def source_texts(folder: Path) -> dict[bytes, bytes]:
-    return {str(p.relative_to(folder)).encode(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(folder)).encode(): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
 
 
 def test_every_document_is_there_with_its_own_bytes(corpus: Corpus, texts: Path) -> None:
@@ -35,21 +40,31 @@ def test_every_document_is_there_with_its_own_bytes(corpus: Corpus, texts: Path)
     assert {row["path"] for row in rows} == set(sources)  # hidden files and '_' folders too
     splits = {split: decoded(corpus, split) for split in ("train", "val", "test")}
     for row in rows:
-        assert splits[row["split"]][row["offset"] : row["offset"] + row["length"]] == sources[row["path"]]
-    assert sum(map(len, splits.values())) == sum(map(len, sources.values())) == corpus.manifest["bytes"]["source"]
+        assert (
+            splits[row["split"]][row["offset"] : row["offset"] + row["length"]]
+            == sources[row["path"]]
+        )
+    assert (
+        sum(map(len, splits.values()))
+        == sum(map(len, sources.values()))
+        == corpus.manifest.bytes.source
+    )
 
 
-def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path, texts: Path, local_ray: None) -> None:
+def test_any_number_of_workers_writes_the_same_bytes(
+    tmp_path: Path, texts: Path, local_ray: None
+) -> None:
     config = CorpusConfig(name="c", source=str(texts), chunk_bytes=4096, shard_bytes=50_000)
-    built: list[dict[str, Any]] = []
-    for number, run in enumerate([ray_runner(1), ray_runner(2)]):
-        built.append(build_corpus(config, str(tmp_path / str(number)), run))
+    one = build_corpus(config, str(tmp_path / "1"), ray_runner(1))
+    two = build_corpus(config, str(tmp_path / "2"), ray_runner(2))
     here = build_corpus(config, str(tmp_path / "here"))
-    assert built[0]["version"] == built[1]["version"] == here["version"]
-    assert contents(built[0]["url"]) == contents(built[1]["url"]) == contents(here["url"])
+    assert one.version == two.version == here.version
+    assert contents(one.url) == contents(two.url) == contents(here.url)
 
 
-def test_the_order_of_a_listing_does_not_matter(tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_a_listing_does_not_matter(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = build(tmp_path / "1", texts, chunk_bytes=4096)
     real = os.scandir
 
@@ -78,12 +93,12 @@ def test_unchanged_sources_are_recognised(tmp_path: Path, texts: Path) -> None:
     for path in folder.rglob("*"):
         os.utime(path, (1e9, 1e9))
     config, root = CorpusConfig(name="c", source=str(folder)), str(tmp_path / "root")
-    assert build_corpus(config, root)["built"]
-    assert not build_corpus(config, root)["built"]
-    assert build_corpus(config, root, force=True)["built"]
+    assert build_corpus(config, root).built
+    assert not build_corpus(config, root).built
+    assert build_corpus(config, root, force=True).built
     (folder / "abc.py").write_bytes(b"changed")
     changed = build_corpus(config, root)
-    assert changed["built"]  # the file is too new to be trusted, whatever it holds
+    assert changed.built  # the file is too new to be trusted, whatever it holds
     assert documents(open_corpus(root, "c"))["abc.py"] == b"changed"
 
 
@@ -91,12 +106,14 @@ def test_a_frozen_vocabulary_that_changed_is_a_change(tmp_path: Path, texts: Pat
     (tmp_path / "t.txt").write_bytes(b"abc abc")
     os.utime(tmp_path / "t.txt", (1e9, 1e9))
     root = str(tmp_path / "root")
-    config = CorpusConfig(name="small", source=str(tmp_path / "t.txt"), vocab_from="c", val=0.0, test=0.0)
+    config = CorpusConfig(
+        name="small", source=str(tmp_path / "t.txt"), vocab_from="c", val=0.0, test=0.0
+    )
     versions = []
     for letters in (b"abcdef ", b"abcxyz "):
         (tmp_path / "v.txt").write_bytes(letters)
         build(tmp_path / "root", tmp_path / "v.txt")
-        versions.append(build_corpus(config, root)["version"])
+        versions.append(build_corpus(config, root).version)
     assert versions[0] != versions[1]
 
 
@@ -117,15 +134,16 @@ def test_links_and_broken_text_are_skipped_and_listed(tmp_path: Path) -> None:
     (folder / "good.txt").write_bytes("gut é".encode())
     (folder / "bad.txt").write_bytes(b"ab\xff" * 10)
     (folder / "link.txt").symlink_to("good.txt")
-    corpus = build(tmp_path / "root", folder, unit="char", decoding="skip", split="tail", val=0.0, test=0.0)
+    corpus = build(
+        tmp_path / "root", folder, unit="char", decoding="skip", split="tail", val=0.0, test=0.0
+    )
     skipped = [json.loads(line) for line in contents(corpus.url)["skipped.jsonl"].splitlines()]
     assert [(s["path"], s["reason"].split(" (")[0]) for s in skipped] == [
         ("bad.txt", "invalid UTF-8 at byte 2"),
         ("link.txt", "link"),
     ]
-    assert (
-        corpus.manifest["bytes"]["source"] == 6 + 30 == corpus.manifest["bytes"]["text"] + corpus.manifest["bytes"]["skipped"]
-    )
+    size = corpus.manifest.bytes
+    assert size.source == 6 + 30 == size.text + size.skipped
 
 
 @pytest.mark.parametrize(
@@ -139,12 +157,18 @@ def test_links_and_broken_text_are_skipped_and_listed(tmp_path: Path) -> None:
         ({"separator": "\\x"}, "separator"),
     ],
 )
-def test_bad_input_is_one_clear_error_and_leaves_nothing(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_bad_input_is_one_clear_error_and_leaves_nothing(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     source = tmp_path / "latin.txt"
     source.write_bytes(b"\x61\xe9 text that is long enough")
     with pytest.raises(InputError, match=message):
         build(tmp_path / "root", changes.pop("source", source), **changes)
-    left = [p for p in (tmp_path / "root").rglob("*") if p.is_file()] if (tmp_path / "root").exists() else []
+    left = (
+        [p for p in (tmp_path / "root").rglob("*") if p.is_file()]
+        if (tmp_path / "root").exists()
+        else []
+    )
     assert left == []
 
 
@@ -166,7 +190,9 @@ def test_a_damaged_shard_is_refused_by_name(tmp_path: Path, texts: Path) -> None
 def test_a_vocabulary_can_be_frozen(tmp_path: Path, texts: Path) -> None:
     (tmp_path / "small.txt").write_bytes(b"abc abc")
     build(tmp_path, texts)
-    config = CorpusConfig(name="small", source=str(tmp_path / "small.txt"), vocab_from="c", val=0.0, test=0.0)
+    config = CorpusConfig(
+        name="small", source=str(tmp_path / "small.txt"), vocab_from="c", val=0.0, test=0.0
+    )
     build_corpus(config, str(tmp_path))
     small = open_corpus(str(tmp_path), "small")
     assert small.vocab == open_corpus(str(tmp_path), "c").vocab

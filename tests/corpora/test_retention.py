@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import storage
+from pipeline import runs, storage
 from pipeline.corpora import retention
 from pipeline.corpora.manifest import Corpus, latest
 
@@ -40,13 +40,17 @@ def test_the_newest_stay_and_the_rest_goes(tmp_path: Path) -> None:
     assert latest(str(tmp_path), "c") == made[4].version
 
 
-def test_pins_runs_and_models_keep_a_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_pins_runs_and_models_keep_a_version(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     made = five(tmp_path)
     (Path(made[0].url) / retention.PIN).touch()
     start = {"corpus": {"name": "c", "version": made[1].version}}
-    storage.write_json(str(tmp_path / "runs" / "r1" / retention.START), start)
+    storage.write_json(str(tmp_path / "runs" / "r1" / runs.START), start)
     with caplog.at_level("INFO", "unreasonable"):
-        removed = retention.prune(str(tmp_path), "c", 1, lambda name: {made[2].version: [f"model {name}/7"]})
+        removed = retention.prune(
+            str(tmp_path), "c", 1, lambda name: {made[2].version: [f"model {name}/7"]}
+        )
     assert removed == [made[3].version]
     assert f"version {made[1].version} stays for run r1" in caplog.text
     assert f"version {made[2].version} stays for model c/7" in caplog.text

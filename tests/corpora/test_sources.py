@@ -17,7 +17,12 @@ from pipeline.errors import InputError
 
 from .conftest import build, contents, decoded, documents
 
-TEXTS = {"a.txt": b"alpha " * 90, "b/c.txt": b"gamma " * 70, "b/d.md": b"delta " * 50, ".e.txt": b"hidden " * 20}
+TEXTS = {
+    "a.txt": b"alpha " * 90,
+    "b/c.txt": b"gamma " * 70,
+    "b/d.md": b"delta " * 50,
+    ".e.txt": b"hidden " * 20,
+}
 COMPRESS = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
@@ -53,7 +58,11 @@ def tree(folder: Path, texts: dict[str, bytes] = TEXTS) -> Path:
 
 @pytest.mark.parametrize("ending", ["tar", "zip", "tgz", *(f"tar.{end}" for end in COMPRESS)])
 def test_every_archive_gives_the_bytes_of_its_tree(tmp_path: Path, ending: str) -> None:
-    data = zipped({f"top-1/{name}": text for name, text in TEXTS.items()}) if ending == "zip" else packed(top="top-1/")
+    data = (
+        zipped({f"top-1/{name}": text for name, text in TEXTS.items()})
+        if ending == "zip"
+        else packed(top="top-1/")
+    )
     for end, compress in COMPRESS.items():
         if ending.endswith(end) or (end, ending) == ("gz", "tgz"):
             data = compress(data)
@@ -65,9 +74,13 @@ def test_every_archive_gives_the_bytes_of_its_tree(tmp_path: Path, ending: str) 
 
 
 @pytest.mark.parametrize("ending", COMPRESS)
-def test_compressed_files_are_read_to_the_end_of_their_last_part(tmp_path: Path, ending: str) -> None:
+def test_compressed_files_are_read_to_the_end_of_their_last_part(
+    tmp_path: Path, ending: str
+) -> None:
     text = b"one two three " * 4000
-    half = COMPRESS[ending](text[:20_000]) + COMPRESS[ending](text[20_000:])  # as parallel compressors write
+    half = COMPRESS[ending](text[:20_000]) + COMPRESS[ending](
+        text[20_000:]
+    )  # as parallel compressors write
     (tmp_path / f"t.txt.{ending}").write_bytes(half)
     corpus = build(tmp_path / "root", tmp_path / f"t.txt.{ending}", val=0.0, test=0.0)
     assert documents(corpus) == {"t.txt": text}
@@ -113,7 +126,9 @@ def test_the_web_chained_and_plain(tmp_path: Path, website: tuple[str, Path]) ->
         ("{}/tree/", TEXTS),
     ]
     for number, (url, expected) in enumerate(cases):
-        corpus = build(tmp_path / str(number), url.format(address), chunk_bytes=4096, val=0.0, test=0.0)
+        corpus = build(
+            tmp_path / str(number), url.format(address), chunk_bytes=4096, val=0.0, test=0.0
+        )
         assert documents(corpus) == expected, url
     with pytest.raises(InputError, match="does not exist"):
         build(tmp_path / "root", f"{address}/nothing.txt")
@@ -131,7 +146,9 @@ def test_several_sources_and_globs_keep_their_names(tmp_path: Path) -> None:
     (tmp_path / "two.tar").write_bytes(packed())
     (tmp_path / "p1.txt.gz").write_bytes(gzip.compress(b"part one"))
     (tmp_path / "p2.txt").write_bytes(b"part two")
-    corpus = build(tmp_path / "1", [str(tmp_path / "one"), str(tmp_path / "two.tar"), str(tmp_path / "p*")])
+    corpus = build(
+        tmp_path / "1", [str(tmp_path / "one"), str(tmp_path / "two.tar"), str(tmp_path / "p*")]
+    )
     expected = {f"{top}/{name}": text for top in ("one", "two.tar") for name, text in TEXTS.items()}
     assert documents(corpus) == {**expected, "p*/p1.txt": b"part one", "p*/p2.txt": b"part two"}
     glob = build(tmp_path / "2", tmp_path / "**" / "*.txt", include=["*.txt"])
@@ -161,7 +178,9 @@ def test_two_documents_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_may_have_wildcards_in_its_name(tmp_path: Path) -> None:
     (tmp_path / "[x] y?.txt").write_bytes(b"a name")
-    assert documents(build(tmp_path / "root", tmp_path / "[x] y?.txt", val=0.0, test=0.0)) == {"[x] y?.txt": b"a name"}
+    assert documents(build(tmp_path / "root", tmp_path / "[x] y?.txt", val=0.0, test=0.0)) == {
+        "[x] y?.txt": b"a name"
+    }
 
 
 @pytest.mark.parametrize("name", ["t.txt", "t.txt.gz", "t.zip"])
@@ -170,7 +189,9 @@ def test_the_expected_text_is_checked_however_it_is_packed(tmp_path: Path, name:
     data = {"t.txt": text, "t.txt.gz": gzip.compress(text), "t.zip": zipped({"t.txt": text})}[name]
     (tmp_path / name).write_bytes(data)
     md5 = "f6e2edbd6bf9109378dbaf75c8dcdc09"
-    corpus = build(tmp_path / "1", tmp_path / name, expect_bytes=12, expect_md5=md5, val=0.0, test=0.0)
+    corpus = build(
+        tmp_path / "1", tmp_path / name, expect_bytes=12, expect_md5=md5, val=0.0, test=0.0
+    )
     assert decoded(corpus, "train") == text
     for wrong in ({"expect_bytes": 13}, {"expect_md5": md5[::-1]}):
         with pytest.raises(InputError, match="is not the text this recipe expects"):
@@ -179,13 +200,17 @@ def test_the_expected_text_is_checked_however_it_is_packed(tmp_path: Path, name:
         build(tmp_path / "2", tree(tmp_path / "tree"), expect_bytes=12)
 
 
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pipeline import storage
 
     def refuse(url: str) -> None:
         raise PermissionError(13, "Permission denied", url)
 
     tree(tmp_path / "tree")
-    monkeypatch.setattr(storage, "open_read", refuse)  # the tests may run as root, whom nothing is refused
+    monkeypatch.setattr(
+        storage, "open_read", refuse
+    )  # the tests may run as root, whom nothing is refused
     with pytest.raises(InputError, match=r"cannot read source .*tree.*Permission denied"):
         build(tmp_path / "root", tmp_path / "tree")

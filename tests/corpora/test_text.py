@@ -27,7 +27,9 @@ def expected(text: str, newlines: str, nfc: bool) -> str:
 
 
 @given(TEXT, st.sampled_from(["keep", "lf"]), st.booleans(), st.booleans())
-def test_prepared_text_is_the_normalised_text(text: str, newlines: str, nfc: bool, bom: bool) -> None:
+def test_prepared_text_is_the_normalised_text(
+    text: str, newlines: str, nfc: bool, bom: bool
+) -> None:
     raw = (BOM if bom else b"") + text.encode()
     prepared = prepare(raw, config(unit="char", newlines=newlines, nfc=nfc), starts_document=True)
     assert prepared.text.decode() == expected(text, newlines, nfc)
@@ -86,12 +88,22 @@ def test_bytes_are_taken_as_they_are() -> None:
 
 
 @settings(max_examples=200)
-@given(st.lists(st.sampled_from(["\n", "\r\n", "e\u0301", "\u3042", "x", "\u0301", "\r"]), min_size=300, max_size=1500))
+@given(
+    st.lists(
+        st.sampled_from(["\n", "\r\n", "e\u0301", "\u3042", "x", "\u0301", "\r"]),
+        min_size=300,
+        max_size=1500,
+    )
+)
 def test_cuts_cross_no_sequence_pair_or_composition(parts: list[str]) -> None:
     raw = "".join(parts).encode()
     made = config(unit="char", newlines="lf", nfc=True)
     chunks = list(stream_chunks(io.BytesIO(raw), 1024))
     assert b"".join(chunk for _, chunk in chunks) == raw
-    assert [start for start, _ in chunks] == [sum(len(c) for _, c in chunks[:n]) for n in range(len(chunks))]
+    assert [start for start, _ in chunks] == [
+        sum(len(c) for _, c in chunks[:n]) for n in range(len(chunks))
+    ]
     whole = prepare(raw, made, starts_document=False).text
-    assert b"".join(prepare(chunk, made, starts_document=False).text for _, chunk in chunks) == whole
+    assert (
+        b"".join(prepare(chunk, made, starts_document=False).text for _, chunk in chunks) == whole
+    )

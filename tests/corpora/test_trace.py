@@ -56,7 +56,9 @@ def test_every_token_leads_to_its_source(
             expected = unicodedata.normalize("NFC", text).encode()
         assert found.get(path, b"") == expected, path
     assert separators == len(RAW) * (4 if separator else 0)
-    whole = b"".join(tracer.text(name, 0, corpus.tokens_in(name)) for name in ("train", "val", "test"))
+    whole = b"".join(
+        tracer.text(name, 0, corpus.tokens_in(name)) for name in ("train", "val", "test")
+    )
     assert len(whole) == sum(corpus.bytes_in(name) for name in ("train", "val", "test"))
 
 

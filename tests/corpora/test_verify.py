@@ -15,10 +15,18 @@ from .conftest import build
 
 
 def test_every_byte_of_every_file_counts(tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_bytes("some text, and a rare \u00e9".encode() * 3 + b"once: \xf0\x9d\x84\x9e")
-    corpus = build(tmp_path / "root", tmp_path / "t.txt", unit="char", min_count=2, val=0.2, test=0.0)
+    (tmp_path / "t.txt").write_bytes(
+        "some text, and a rare \u00e9".encode() * 3 + b"once: \xf0\x9d\x84\x9e"
+    )
+    corpus = build(
+        tmp_path / "root", tmp_path / "t.txt", unit="char", min_count=2, val=0.2, test=0.0
+    )
     files = [path for path in Path(corpus.url).iterdir() if path.name != "manifest.json"]
-    assert {path.name for path in files} >= {"documents.arrow", "skipped.jsonl", "train-00000.arrow"}
+    assert {path.name for path in files} >= {
+        "documents.arrow",
+        "skipped.jsonl",
+        "train-00000.arrow",
+    }
     assert any("unknown" in path.name for path in files)
     assert verify(corpus) == sum(path.stat().st_size for path in files)
     for path in files:
@@ -33,7 +41,9 @@ def test_every_byte_of_every_file_counts(tmp_path: Path) -> None:
         path.write_bytes(good)
 
 
-@pytest.mark.parametrize("field", ["format", "vocab", "corpus", "unicode", "documents_sha256", "fingerprint", "version"])
+@pytest.mark.parametrize(
+    "field", ["format", "vocab", "corpus", "unicode", "documents_sha256", "fingerprint", "version"]
+)
 def test_a_changed_manifest_is_always_refused(tmp_path: Path, field: str) -> None:
     (tmp_path / "t.txt").write_bytes(b"some text")
     corpus = build(tmp_path / "root", tmp_path / "t.txt", val=0.0, test=0.0)

@@ -18,8 +18,12 @@ def test_bytes_survive_encoding(text: bytes) -> None:
 
 @given(st.text(min_size=1))
 def test_characters_survive_encoding(text: str) -> None:
-    vocab = build_vocab(count_symbols(symbols_of(text.encode("utf-8", "replace"), "char")), "char", 1)
-    assert vocab.decode(vocab.encode(text.encode("utf-8", "replace"))) == text.encode("utf-8", "replace")
+    vocab = build_vocab(
+        count_symbols(symbols_of(text.encode("utf-8", "replace"), "char")), "char", 1
+    )
+    assert vocab.decode(vocab.encode(text.encode("utf-8", "replace"))) == text.encode(
+        "utf-8", "replace"
+    )
     assert Vocab.from_json(vocab.to_json()) == vocab
 
 

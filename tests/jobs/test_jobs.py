@@ -20,7 +20,14 @@ sample: {{num_files: 2, num_chars: 300}}
 
 def job(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, f"jobs/{name}.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=HOUSE, env={**os.environ, **environment}, check=False)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=HOUSE,
+        env={**os.environ, **environment},
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("name", ["build_corpus", "train", "sample", "reproduce"])
@@ -28,7 +35,12 @@ def test_help_and_bad_flags(name: str) -> None:
     shown = job(name, "--help")
     assert shown.returncode == 0
     assert "--recipe" in shown.stdout
-    for arguments in (["--no_such_flag", "1"], ["--recipe", "nope"], ["--scale", "nope"], ["--rec", "pystdlib"]):
+    for arguments in (
+        ["--no_such_flag", "1"],
+        ["--recipe", "nope"],
+        ["--scale", "nope"],
+        ["--rec", "pystdlib"],
+    ):
         refused = job(name, *arguments)
         assert refused.returncode == 2
         assert refused.stdout == ""
@@ -77,7 +89,9 @@ def test_a_recipe_from_source_to_report(tmp_path: Path, texts: Path) -> None:
     result = json.loads(first.stdout.splitlines()[-1])
     assert set(result["val_bits_per_byte"]) == {"model", "xz", "unigram"}
     assert len(Path(result["samples"]).with_name("sample-00000.txt").read_bytes()) == 300
-    sampled = job("sample", "--recipe", recipe, "--root", root)  # everything is there: no engine starts
+    sampled = job(
+        "sample", "--recipe", recipe, "--root", root
+    )  # everything is there: no engine starts
     assert json.loads(sampled.stdout.splitlines()[-1])["written"] == 0
     assert "starting a local Ray" not in sampled.stderr
 

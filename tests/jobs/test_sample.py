@@ -20,8 +20,8 @@ from jobs.sample import sample as sample_job
 from pipeline import sampler
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
-from pipeline.registry import Registry, fetch_model
-from pipeline.sampling.batch import sample_files
+from pipeline.registry.tracking import Registry, fetch_model
+from pipeline.sampling.job import sample_files
 from pipeline.sampling.config import SampleConfig
 from tests.registering import registered
 from tests.servers import free_port, mlflow_server, running
@@ -40,7 +40,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> str:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, home: str) -> Iterator[str]:
     """A tracking server that has models:/texts/1, its champion."""
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url, pytest.MonkeyPatch.context() as patch:
+    with (
+        mlflow_server(tmp_path_factory.mktemp("mlflow")) as url,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("MLFLOW_TRACKING_URI", url)
         Registry(home).promote(registered(home, 32))
         yield url
@@ -56,9 +59,31 @@ def job(*arguments: object) -> list[str]:
     return [sys.executable, "jobs/sample.py", *map(str, arguments)]
 
 
-def test_a_job_is_a_run_linked_to_the_model_version(home: str, tracked: str, tmp_path: Path) -> None:
-    settings = ["--root", home, "--model", "models:/texts@champion", "--output", tmp_path, "--num_workers", 2, "--seed", 7]
-    settings += ["--temperature", "0.5,1.0", "--num_files", 3, "--num_chars", 5000, "--prime", "def "]
+def test_a_job_is_a_run_linked_to_the_model_version(
+    home: str, tracked: str, tmp_path: Path
+) -> None:
+    settings = [
+        "--root",
+        home,
+        "--model",
+        "models:/texts@champion",
+        "--output",
+        tmp_path,
+        "--num_workers",
+        2,
+        "--seed",
+        7,
+    ]
+    settings += [
+        "--temperature",
+        "0.5,1.0",
+        "--num_files",
+        3,
+        "--num_chars",
+        5000,
+        "--prime",
+        "def ",
+    ]
     done = subprocess.run(job(*settings), capture_output=True, text=True, cwd=HOUSE, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
@@ -72,7 +97,9 @@ def test_a_job_is_a_run_linked_to_the_model_version(home: str, tracked: str, tmp
     version = Registry(home).resolve("models:/texts/1")
     assert version.model_id
     assert [model.model_id for model in run.inputs.model_inputs] == [version.model_id]
-    names = {Path(found.path).name for found in client.list_artifacts(result["mlflow_run_id"], "samples")}
+    names = {
+        Path(found.path).name for found in client.list_artifacts(result["mlflow_run_id"], "samples")
+    }
     assert names == {path.name for path in tmp_path.glob("sample*")}
     again = subprocess.run(job(*settings), capture_output=True, text=True, cwd=HOUSE, check=False)
     assert json.loads(again.stdout.splitlines()[-1])["written"] == 0
@@ -80,45 +107,67 @@ def test_a_job_is_a_run_linked_to_the_model_version(home: str, tracked: str, tmp
 
 
 @pytest.mark.long
-def test_a_killed_job_run_again_gives_what_an_undisturbed_one_gives(home: str, tracked: str, tmp_path: Path) -> None:
+def test_a_killed_job_run_again_gives_what_an_undisturbed_one_gives(
+    home: str, tracked: str, tmp_path: Path
+) -> None:
     def settings(name: str) -> list[Any]:
         return ["--root", home, "--model", "models:/texts/1", "--output", tmp_path / name, "--num_workers", 2,
                 "--num_files", 4, "--num_chars", 1_500_000, "--save_every_s", 0.2]  # fmt: skip
 
-    process = subprocess.Popen(job(*settings("killed")), cwd=HOUSE, start_new_session=True, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        job(*settings("killed")), cwd=HOUSE, start_new_session=True, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while len(list((tmp_path / "killed" / ".partial").glob("*/part-00002-*"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)  # the driver; Ray's processes end without it
     process.wait()
-    done = subprocess.run(job(*settings("killed")), capture_output=True, text=True, cwd=HOUSE, check=False)
+    done = subprocess.run(
+        job(*settings("killed")), capture_output=True, text=True, cwd=HOUSE, check=False
+    )
     assert done.returncode == 0, done.stderr
     whole = SampleConfig(
-        model="models:/texts/1", output=str(tmp_path / "whole"), num_files=4, num_chars=1_500_000, temperature="0.7"
+        model="models:/texts/1",
+        output=str(tmp_path / "whole"),
+        num_files=4,
+        num_chars=1_500_000,
+        temperature="0.7",
     )
     sample_files(whole, fetch_model(whole.model, home), home, local=True)
     for name in ("samples.jsonl", *(f"sample-{n:05d}.txt" for n in range(4))):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert (tmp_path / "killed" / name).read_bytes() == (
+            tmp_path / "whole" / name
+        ).read_bytes(), name
 
 
-def test_mlflows_model_server_gives_what_our_job_gives(home: str, tracked: str, tmp_path: Path) -> None:
+def test_mlflows_model_server_gives_what_our_job_gives(
+    home: str, tracked: str, tmp_path: Path
+) -> None:
     port = free_port()
     command = [
         str(Path(sys.executable).with_name("mlflow")), "models", "serve", "--env-manager", "local", "-m",
         "models:/texts@champion",
         "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
-    body = {"inputs": ["def ", "class "], "params": {"num_chars": 150, "temperature": 0.7, "seed": 5}}
+    body = {
+        "inputs": ["def ", "class "],
+        "params": {"num_chars": 150, "temperature": 0.7, "seed": 5},
+    }
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with running(command, f"http://127.0.0.1:{port}/ping", tmp_path / "serve.log", environment):
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+            f"http://127.0.0.1:{port}/invocations",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60) as response:
             served = json.loads(response.read())["predictions"]
     model = sampler.load_model("models:/texts@champion", home)
-    ours = [sampler.sample(model, prime, number=n, **body["params"]) for n, prime in enumerate(body["inputs"])]  # type: ignore[arg-type]
+    ours = [
+        sampler.sample(model, prime, number=n, **body["params"])
+        for n, prime in enumerate(body["inputs"])
+    ]  # type: ignore[arg-type]
     assert served == ours
 
 
@@ -128,7 +177,10 @@ def test_mlflows_model_server_gives_what_our_job_gives(home: str, tracked: str, 
         (["--model", "models:/nobody@champion"], "no model models:/nobody@champion"),
         (["--model", "models:/texts@nobody"], "no model models:/texts@nobody"),
         (["--model", "models:/texts/99"], "no model models:/texts/99"),
-        (["--model", "runs:/0123456789abcdef0123456789abcdef/model"], "no model was registered from run"),
+        (
+            ["--model", "runs:/0123456789abcdef0123456789abcdef/model"],
+            "no model was registered from run",
+        ),
         (["--model", "/nowhere/at/all"], "no complete checkpoint at /nowhere/at/all"),
         (["--prime", "na\u00efve"], "outside the vocabulary: byte 0xAF"),
         (["--num_files", "0"], "num_files is 0"),
@@ -145,7 +197,12 @@ def test_mlflows_model_server_gives_what_our_job_gives(home: str, tracked: str, 
 def test_bad_input_is_one_clear_line(
     home: str, tracked: str, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    argv = ["--root", home, *([] if "--model" in arguments else ["--model", "models:/texts/1"]), *arguments]
+    argv = [
+        "--root",
+        home,
+        *([] if "--model" in arguments else ["--model", "models:/texts/1"]),
+        *arguments,
+    ]
     with pytest.raises(SystemExit) as exit_:
         run_command("sample", "sample", SampleConfig, sample_job, argv)
     shown = capsys.readouterr()
@@ -154,14 +211,29 @@ def test_bad_input_is_one_clear_line(
     assert message in shown.err
 
 
-def test_an_output_of_other_settings_needs_overwrite(home: str, tracked: str, tmp_path: Path) -> None:
-    sampler_settings = ["--root", home, "--model", "models:/texts/1", "--output", str(tmp_path), "--num_chars", "100"]
+def test_an_output_of_other_settings_needs_overwrite(
+    home: str, tracked: str, tmp_path: Path
+) -> None:
+    sampler_settings = [
+        "--root",
+        home,
+        "--model",
+        "models:/texts/1",
+        "--output",
+        str(tmp_path),
+        "--num_chars",
+        "100",
+    ]
     (tmp_path / "settings.json").write_text("{}")
-    refused = subprocess.run(job(*sampler_settings), capture_output=True, text=True, cwd=HOUSE, check=False)
+    refused = subprocess.run(
+        job(*sampler_settings), capture_output=True, text=True, cwd=HOUSE, check=False
+    )
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.splitlines()[-1].endswith("choose another --output, or give --overwrite.")
     (tmp_path / "keep.me").write_text("not ours")
-    config = SampleConfig(model="models:/texts/1", output=str(tmp_path), num_chars=100, overwrite=True)
+    config = SampleConfig(
+        model="models:/texts/1", output=str(tmp_path), num_chars=100, overwrite=True
+    )
     sample_files(config, fetch_model(config.model, home), home, local=True)
     assert (tmp_path / "keep.me").exists()
     assert len((tmp_path / "sample-00000.txt").read_bytes()) == 100
@@ -174,7 +246,9 @@ def test_a_tracking_server_that_is_down_is_one_line(home: str, tmp_path: Path) -
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     }
-    refused = subprocess.run(job(*settings), capture_output=True, text=True, cwd=HOUSE, env=environment, check=False)
+    refused = subprocess.run(
+        job(*settings), capture_output=True, text=True, cwd=HOUSE, env=environment, check=False
+    )
     assert (refused.returncode, refused.stdout) == (2, "")
     errors = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

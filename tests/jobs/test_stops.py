@@ -23,7 +23,7 @@ from pipeline.corpora.manifest import open_corpus
 from pipeline.training import checkpoint, loop
 from pipeline.training.config import TrainConfig
 from pipeline.training.journal import rows
-from pipeline.training.rank import Trainer
+from pipeline.training.trainer import Trainer
 from tests.training.conftest import Kept
 
 HOUSE = Path(__file__).parent.parent.parent
@@ -43,13 +43,22 @@ class Job:
         command = [sys.executable, "jobs/train.py", "--root", str(root), *arguments]
         self.log = (root / "log.txt").open("a")
         self.process = subprocess.Popen(
-            command, cwd=HOUSE, stdout=subprocess.PIPE, stderr=self.log, text=True, start_new_session=True
+            command,
+            cwd=HOUSE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            start_new_session=True,
         )
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints of the only run."""
         (run,) = [*(self.root / "runs").glob("*")] or [Path("/nowhere")]
-        return [checkpoint.step_of(name) for name in checkpoint.complete(str(run))] if run.exists() else []
+        return (
+            [checkpoint.step_of(name) for name in checkpoint.complete(str(run))]
+            if run.exists()
+            else []
+        )
 
     def wait_for(self, step: int) -> None:
         for _ in range(1200):
@@ -99,11 +108,16 @@ def home(tmp_path: Path, texts: Path) -> Path:
 
 
 def flags(**changes: Any) -> list[str]:
-    return [part for key, value in {**SETTINGS, **changes}.items() for part in (f"--{key}", str(value))]
+    return [
+        part for key, value in {**SETTINGS, **changes}.items() for part in (f"--{key}", str(value))
+    ]
 
 
 def stable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key not in ("time", "chars_per_sec")} for row in found]
+    return [
+        {key: value for key, value in row.items() if key not in ("time", "chars_per_sec")}
+        for row in found
+    ]
 
 
 @pytest.mark.long
@@ -123,11 +137,19 @@ def test_ctrl_c_and_a_killed_worker_change_nothing(home: Path) -> None:
     kill(second.family("ray::RayTrainWorker"))
     status, line = second.end()
     result = json.loads(line)
-    assert (status, result["run_id"], result["step"], result["model"]) == (0, run_id, STEPS, "models:/texts/1")
+    assert (status, result["run_id"], result["step"], result["model"]) == (
+        0,
+        run_id,
+        STEPS,
+        "models:/texts/1",
+    )
 
     kept = Kept()
     with one_thread():
-        loop.train(Trainer(TrainConfig(**SETTINGS), open_corpus(str(home), "texts"), torch.device("cpu")), kept)
+        loop.train(
+            Trainer(TrainConfig(**SETTINGS), open_corpus(str(home), "texts"), torch.device("cpu")),
+            kept,
+        )
     last = Path(result["run"], checkpoint.name(STEPS))
     for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
         assert (last / name).read_bytes() == kept.files[STEPS][name], name
@@ -158,7 +180,9 @@ def test_any_sequence_of_stops_ends_alike(home: Path, tmp_path: Path) -> None:
             job.wait_for(reached + 3 * EVERY)
         family = job.family("ray::", "raylet", "gcs_server") if victim == "cluster" else []
         kill([*family, psutil.Process(job.process.pid)])
-        psutil.wait_procs(job.family("ray::RayTrainWorker") if job.process.poll() is None else [], timeout=30)
+        psutil.wait_procs(
+            job.family("ray::RayTrainWorker") if job.process.poll() is None else [], timeout=30
+        )
         job.process.wait(30)
     status, line = Job(home, "--resume", run_id).end()
     assert status == 0

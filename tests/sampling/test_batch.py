@@ -15,13 +15,13 @@ import pytest
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import DamagedError, InputError
 from pipeline.sampling import writer
-from pipeline.sampling.batch import _engine, _groups, prepare, sample_files
+from pipeline.sampling.job import _engine, _groups, prepare, sample_files
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.plan import make_plan
 from pipeline.training import checkpoint
-from pipeline.training.artifact import ARTIFACT, FetchedModel
+from pipeline.model.artifact import ARTIFACT, FetchedModel
 from pipeline.training.config import ModelConfig
-from pipeline.training.model import CharRNN, initialize
+from pipeline.model.network import CharRNN, initialize
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +29,26 @@ def model(corpus: Corpus) -> FetchedModel:
     """An untrained model of the corpus: what it writes is noise, and that is enough here."""
     network = CharRNN(ModelConfig(vocab_size=len(corpus.vocab), num_layers=1, hidden_size=16))
     initialize(network, 1)
-    about = {"corpus": {"name": "texts"}, "first_tokens": corpus.manifest["first_tokens"], "sampling": {"precision": "int8"}}
+    about = {
+        "corpus": {"name": "texts"},
+        "first_tokens": corpus.manifest["first_tokens"],
+        "sampling": {"precision": "int8"},
+    }
     files = checkpoint.artifact_files(network, corpus.vocab, about)
     assert set(files) == set(ARTIFACT)
     return checkpoint.fetched("m", "1", "models:/m/1", files)
 
 
 def config(output: Path | str = "", **changes: Any) -> SampleConfig:
-    return SampleConfig(**{"model": "models:/m/1", "num_files": 11, "num_chars": 1500, "output": str(output), **changes})
+    return SampleConfig(
+        **{
+            "model": "models:/m/1",
+            "num_files": 11,
+            "num_chars": 1500,
+            "output": str(output),
+            **changes,
+        }
+    )
 
 
 def here(output: Path, model: FetchedModel, **changes: Any) -> dict[str, Any]:
@@ -51,7 +63,9 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
 
 
-def test_any_number_of_actors_writes_the_same_files(tmp_path: Path, model: FetchedModel, local_ray: None) -> None:
+def test_any_number_of_actors_writes_the_same_files(
+    tmp_path: Path, model: FetchedModel, local_ray: None
+) -> None:
     settings = {"temperature": "0.5,1.0", "num_files": 33}
     for workers in (1, 2):
         sample_files(config(tmp_path / str(workers), num_workers=workers, **settings), model, "")
@@ -65,7 +79,11 @@ def test_any_number_of_actors_writes_the_same_files(tmp_path: Path, model: Fetch
         assert hashlib.sha256(text).hexdigest() == row["sha256"]
         assert len(text) == row["bytes"] == row["num_chars"] == 1500
         assert (row["precision"], row["model"], row["version"]) == ("int8", "m", "1")
-    assert {path.name for path in (tmp_path / "1").iterdir()} == {*texts(tmp_path / "1"), "samples.jsonl", "settings.json"}
+    assert {path.name for path in (tmp_path / "1").iterdir()} == {
+        *texts(tmp_path / "1"),
+        "samples.jsonl",
+        "settings.json",
+    }
 
 
 def test_how_many_files_a_job_has_changes_none_of_them(tmp_path: Path, model: FetchedModel) -> None:
@@ -74,20 +92,39 @@ def test_how_many_files_a_job_has_changes_none_of_them(tmp_path: Path, model: Fe
     most = texts(tmp_path / "130")
     assert len({most[name] for name in most if name.endswith(".txt")}) == 130
     for count in (1, 2, 63, 64, 65):
-        files = {name: text for name, text in texts(tmp_path / str(count)).items() if name.endswith(".txt")}
+        files = {
+            name: text
+            for name, text in texts(tmp_path / str(count)).items()
+            if name.endswith(".txt")
+        }
         assert len(files) == count
         assert all(most[name] == text for name, text in files.items())
 
 
-def test_a_temperature_of_several_gives_what_it_gives_alone(tmp_path: Path, model: FetchedModel) -> None:
+def test_a_temperature_of_several_gives_what_it_gives_alone(
+    tmp_path: Path, model: FetchedModel
+) -> None:
     (tmp_path / "primes.txt").write_bytes(b"def \nclass \n")
     several = {"num_files": 2, "num_chars": 90}
-    here(tmp_path / "both", model, **several, temperature="0.5,1.0", primes=str(tmp_path / "primes.txt"))
+    here(
+        tmp_path / "both",
+        model,
+        **several,
+        temperature="0.5,1.0",
+        primes=str(tmp_path / "primes.txt"),
+    )
     here(tmp_path / "one", model, **several, prime="class ")
     found = texts(tmp_path / "both")
     assert len([name for name in found if name.endswith(".txt")]) == 8
-    assert found["sample-t1-p0001-00001.txt"] == (tmp_path / "one" / "sample-00001.txt").read_bytes()
-    assert [row["prime"] for row in rows(tmp_path / "both")] == ["def ", "def ", "class ", "class "] * 2
+    assert (
+        found["sample-t1-p0001-00001.txt"] == (tmp_path / "one" / "sample-00001.txt").read_bytes()
+    )
+    assert [row["prime"] for row in rows(tmp_path / "both")] == [
+        "def ",
+        "def ",
+        "class ",
+        "class ",
+    ] * 2
 
 
 def test_threads_and_environment_change_nothing(tmp_path: Path, model: FetchedModel) -> None:
@@ -100,7 +137,7 @@ def test_threads_and_environment_change_nothing(tmp_path: Path, model: FetchedMo
         from pathlib import Path
         import torch
         torch.set_num_threads(int(sys.argv[1]))
-        from pipeline.sampling.batch import sample_files
+        from pipeline.sampling.job import sample_files
         from pipeline.sampling.config import SampleConfig
         from pipeline.training import checkpoint
         files = {{name: Path({str(tmp_path)!r}, name).read_bytes() for name in {sorted(files)!r}}}
@@ -111,8 +148,15 @@ def test_threads_and_environment_change_nothing(tmp_path: Path, model: FetchedMo
     """
     for threads in ("1", "2"):
         command = [sys.executable, "-c", textwrap.dedent(code), threads, str(tmp_path / threads)]
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
-        subprocess.run(command, check=True, env=environment, capture_output=True, cwd=Path(__file__).parents[2])
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "OMP_NUM_THREADS": threads,
+            "NUMBA_NUM_THREADS": threads,
+        }
+        subprocess.run(
+            command, check=True, env=environment, capture_output=True, cwd=Path(__file__).parents[2]
+        )
     for precision in ("fp32", "int8"):
         assert texts(tmp_path / f"1{precision}") == texts(tmp_path / f"2{precision}")
 
@@ -137,7 +181,9 @@ class StoppedError(Exception):
     """A job that ends where it stands."""
 
 
-def test_a_stopped_job_goes_on_from_saved_lanes(tmp_path: Path, model: FetchedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_job_goes_on_from_saved_lanes(
+    tmp_path: Path, model: FetchedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = {"num_files": 5, "num_chars": 6000, "save_every_s": 1e-9}
     here(tmp_path / "whole", model, **{**settings, "save_every_s": 60.0})
     save, saves = writer.Writer._save, []
@@ -152,9 +198,13 @@ def test_a_stopped_job_goes_on_from_saved_lanes(tmp_path: Path, model: FetchedMo
     with pytest.raises(StoppedError):
         here(tmp_path / "part", model, **settings)
     assert not list((tmp_path / "part").glob("*.txt"))
-    parts = sorted(path.name for path in (tmp_path / "part" / ".partial" / "sample-00004.txt").iterdir())
+    parts = sorted(
+        path.name for path in (tmp_path / "part" / ".partial" / "sample-00004.txt").iterdir()
+    )
     assert [name[:10] for name in parts] == [*(f"part-{n:05d}" for n in range(7)), "state.safe"]
-    fewer = sample_files(config(tmp_path / "part", **{**settings, "num_files": 1}), model, "", local=True)
+    fewer = sample_files(
+        config(tmp_path / "part", **{**settings, "num_files": 1}), model, "", local=True
+    )
     assert fewer["written"] == 1
     assert (tmp_path / "part" / ".partial" / "sample-00004.txt").exists()  # others' beginnings stay
     monkeypatch.undo()
@@ -163,14 +213,18 @@ def test_a_stopped_job_goes_on_from_saved_lanes(tmp_path: Path, model: FetchedMo
     writer.Writer(job.plan, job.output, _engine(job.plan)).write(
         job.missing, lambda chars, earlier: told.append((chars, earlier))
     )
-    assert sum(chars for chars, earlier in told if earlier) == 4 * 7 * 256  # what was there is not sampled again
+    assert (
+        sum(chars for chars, earlier in told if earlier) == 4 * 7 * 256
+    )  # what was there is not sampled again
     assert sum(chars for chars, _ in told) == 4 * 6000
     here(tmp_path / "part", model, **settings)
     assert texts(tmp_path / "part") == texts(tmp_path / "whole")
     assert not (tmp_path / "part" / ".partial").exists()
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, model: FetchedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_file(
+    tmp_path: Path, model: FetchedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here(tmp_path / "whole", model, num_files=2, num_chars=20_000)
     monkeypatch.setattr(writer, "_BUFFERED_BYTES", 3000)
     largest = 0
@@ -214,7 +268,7 @@ def test_a_killed_process_loses_and_shows_nothing_half(tmp_path: Path, model: Fe
     script.write_text(
         textwrap.dedent(f"""
         from pathlib import Path
-        from pipeline.sampling.batch import sample_files
+        from pipeline.sampling.job import sample_files
         from pipeline.sampling.config import SampleConfig
         from pipeline.training import checkpoint
         files = {{name: Path({str(tmp_path)!r}, name).read_bytes() for name in {sorted(model.files)!r}}}
@@ -227,7 +281,9 @@ def test_a_killed_process_loses_and_shows_nothing_half(tmp_path: Path, model: Fe
     assert whole["written"] == 6
     expected = texts(tmp_path / "whole")
     for wait in (0.3, 1.0):
-        process = subprocess.Popen([sys.executable, str(script)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, str(script)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE
+        )
         assert process.stdout is not None
         process.stdout.readline()
         while not (tmp_path / "out").exists():
@@ -237,20 +293,34 @@ def test_a_killed_process_loses_and_shows_nothing_half(tmp_path: Path, model: Fe
         process.wait()
         for path in (tmp_path / "out").glob("*.txt"):
             assert path.read_bytes() == expected[path.name]
-    subprocess.run([sys.executable, str(script)], check=True, cwd=Path(__file__).parents[2], capture_output=True)
+    subprocess.run(
+        [sys.executable, str(script)],
+        check=True,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+    )
     assert texts(tmp_path / "out") == expected
 
 
 def test_other_settings_do_not_mix_with_what_is_there(tmp_path: Path, model: FetchedModel) -> None:
     here(tmp_path, model)
-    for other in ({"seed": 2}, {"temperature": "0.5"}, {"top_p": 0.9}, {"stop": "x"}, {"precision": "fp32"}, {"prime": "def "}):
+    for other in (
+        {"seed": 2},
+        {"temperature": "0.5"},
+        {"top_p": 0.9},
+        {"stop": "x"},
+        {"precision": "fp32"},
+        {"prime": "def "},
+    ):
         with pytest.raises(InputError, match="other settings"):
             here(tmp_path, model, **other)
     assert here(tmp_path, model, seed=2, num_files=2, overwrite=True)["written"] == 2
     assert len(list(tmp_path.glob("*.txt"))) == 2
 
 
-def test_files_by_our_names_that_nobody_claims_are_not_touched(tmp_path: Path, model: FetchedModel) -> None:
+def test_files_by_our_names_that_nobody_claims_are_not_touched(
+    tmp_path: Path, model: FetchedModel
+) -> None:
     (tmp_path / "sample-00000.txt").write_bytes(b"somebody's own")
     with pytest.raises(InputError, match="other settings"):
         here(tmp_path, model)
@@ -265,14 +335,18 @@ def test_files_by_our_names_that_nobody_claims_are_not_touched(tmp_path: Path, m
     assert here(tmp_path, model, overwrite=True)["written"] == 11
 
 
-def test_temperatures_that_are_nearly_one_have_files_of_their_own(tmp_path: Path, model: FetchedModel) -> None:
+def test_temperatures_that_are_nearly_one_have_files_of_their_own(
+    tmp_path: Path, model: FetchedModel
+) -> None:
     here(tmp_path, model, temperature="1.0000001,1.0000002,1", num_files=1, num_chars=50)
     assert sorted(path.name for path in tmp_path.glob("*.txt")) == [
         "sample-t1-00000.txt", "sample-t1.0000001-00000.txt", "sample-t1.0000002-00000.txt",
     ]  # fmt: skip
 
 
-def test_bad_input_inside_an_actor_is_the_same_line(tmp_path: Path, model: FetchedModel, local_ray: None) -> None:
+def test_bad_input_inside_an_actor_is_the_same_line(
+    tmp_path: Path, model: FetchedModel, local_ray: None
+) -> None:
     state = tmp_path / ".partial" / "sample-00000.txt" / "state.safetensors"
     state.parent.mkdir(parents=True)
     state.write_bytes(b"nothing")
@@ -283,7 +357,9 @@ def test_bad_input_inside_an_actor_is_the_same_line(tmp_path: Path, model: Fetch
         sample_files(config(tmp_path / "gpu", use_gpu=True), model, "")
 
 
-def test_a_prime_comes_first_and_must_be_in_the_vocabulary(tmp_path: Path, model: FetchedModel) -> None:
+def test_a_prime_comes_first_and_must_be_in_the_vocabulary(
+    tmp_path: Path, model: FetchedModel
+) -> None:
     here(tmp_path / "a", model, prime="def ", num_files=1)
     assert (tmp_path / "a" / "sample-00000.txt").read_bytes().startswith(b"def ")
     with pytest.raises(InputError, match="outside the vocabulary: byte 0x00"):
@@ -310,7 +386,9 @@ def test_lines_are_items_of_one_file(tmp_path: Path, model: FetchedModel) -> Non
 
 
 @pytest.mark.parametrize("option", ["prime_file", "primes"])
-def test_unreadable_primes_are_one_clear_error(tmp_path: Path, model: FetchedModel, option: str) -> None:
+def test_unreadable_primes_are_one_clear_error(
+    tmp_path: Path, model: FetchedModel, option: str
+) -> None:
     with pytest.raises(InputError, match=f"cannot read {option}"):
         make_plan(config(tmp_path, **{option: str(tmp_path / "nowhere")}), model)
     (tmp_path / "empty").write_bytes(b"\n\n")

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from pipeline.corpora.vocab import Vocab
-from pipeline.sampling.cuda import CudaEngine
-from pipeline.sampling.engine import Engine, Request
+from pipeline.engine.cuda import CudaEngine
+from pipeline.engine.engine import Engine, Request
 from pipeline.training.config import ModelConfig
-from pipeline.training.model import CharRNN, initialize
+from pipeline.model.network import CharRNN, initialize
 
 VOCAB = Vocab("char", [None, 10, *range(97, 109)])
 
@@ -35,12 +35,19 @@ def engines(cell: str = "lstm", device: str = "cpu") -> tuple[CudaEngine, Engine
         ({"lines": 9, "prime": b"k"}, b""),
     ],
 )
-def test_it_writes_what_the_compiled_engine_writes(cell: str, options: dict[str, Any], stop: bytes) -> None:
+def test_it_writes_what_the_compiled_engine_writes(
+    cell: str, options: dict[str, Any], stop: bytes
+) -> None:
     theirs, ours = engines(cell)
     requests = [Request(n, 60 + 50 * n, **options) for n in range(8)]
     assert theirs.sample(requests, stop) == ours.sample(requests, stop)
     ends = [
-        {piece.name: (piece.sampled, piece.nats) for piece in e.stream(requests, stop) if piece.ended} for e in (theirs, ours)
+        {
+            piece.name: (piece.sampled, piece.nats)
+            for piece in e.stream(requests, stop)
+            if piece.ended
+        }
+        for e in (theirs, ours)
     ]
     for name, (sampled, nats) in ends[1].items():
         assert ends[0][name][0] == sampled

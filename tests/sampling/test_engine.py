@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from pipeline.corpora.vocab import Vocab
 from pipeline.errors import DamagedError, InputError
-from pipeline.sampling.engine import Engine, Piece, Request, _borders
-from pipeline.sampling.layout import Layout
+from pipeline.engine.engine import Engine, Piece, Request, _borders
+from pipeline.engine.weights import Layout
 from pipeline.training.config import ModelConfig
-from pipeline.training.model import CharRNN, initialize
+from pipeline.model.network import CharRNN, initialize
 
 VOCAB = Vocab("byte", [10, *range(97, 109)])
 PRECISIONS = ("fp32", "int8")
@@ -74,7 +74,9 @@ def test_int8_is_near_the_model_and_adds_whole_numbers() -> None:
     np.testing.assert_array_equal(lanes.logits, expected_logits)
 
 
-def test_without_the_processors_dot_product_the_sums_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_processors_dot_product_the_sums_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import numba
 
     from pipeline.sampling import tiles
@@ -88,7 +90,10 @@ def test_without_the_processors_dot_product_the_sums_are_the_same(monkeypatch: p
             )  # fmt: skip
 
         out, generator = np.zeros((2, 64), np.float32), np.random.default_rng(1)
-        x, panel = generator.integers(0, 256, (2, 40), np.uint8), generator.integers(-127, 128, (10, 64, 4), np.int8)
+        x, panel = (
+            generator.integers(0, 256, (2, 40), np.uint8),
+            generator.integers(-127, 128, (10, 64, 4), np.int8),
+        )
         run(out, x, panel, np.zeros(64, np.int32), np.ones(64, np.float32))
         expected = x.astype(np.int64) @ panel.transpose(0, 2, 1).reshape(40, 64).astype(np.int64)
         np.testing.assert_array_equal(out, expected)
@@ -110,7 +115,9 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(precision: s
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_neither_lane_mates_nor_lane_nor_width_change_a_sample(cell: str, precision: str) -> None:
     made, _ = engine(cell, precision=precision, size=40)
-    wanted = [Request(n, 100 + 37 * (n % 5), 0.5 + n % 3, prime=b"abc"[: n % 4]) for n in range(130)]
+    wanted = [
+        Request(n, 100 + 37 * (n % 5), 0.5 + n % 3, prime=b"abc"[: n % 4]) for n in range(130)
+    ]
     texts = made.sample(wanted)
     for width in (1, 2, 3, 7, 16, 64, 130):
         found: dict[Any, bytes] = {}
@@ -132,7 +139,9 @@ def test_every_request_gets_its_own_number_of_characters() -> None:
     made, _ = engine()
     counts = [1, 255, 256, 257, 513]
     requests = [Request(n, count, prime=b"ab" * n) for n, count in enumerate(counts)]
-    assert [len(text) for text in made.sample(requests)] == [count + 2 * n for n, count in enumerate(counts)]
+    assert [len(text) for text in made.sample(requests)] == [
+        count + 2 * n for n, count in enumerate(counts)
+    ]
     assert all(text.startswith(b"ab" * n) for n, text in enumerate(made.sample(requests)))
 
 
@@ -165,7 +174,11 @@ def test_a_saved_lane_of_another_request_or_a_damaged_one_is_refused() -> None:
     lanes.start("x", Request(0, 1000))
     lanes.advance()
     saved = lanes.save("x")
-    for request, data in ((Request(1, 1000), saved), (Request(0, 1000), saved[:-5]), (Request(0, 1000), b"\x80\x04N.")):
+    for request, data in (
+        (Request(1, 1000), saved),
+        (Request(0, 1000), saved[:-5]),
+        (Request(0, 1000), b"\x80\x04N."),
+    ):
         with pytest.raises(DamagedError, match="saved lane"):
             made.lanes(1).start("x", request, data)
 
@@ -201,7 +214,9 @@ def observed_after_a(made: Engine, **options: Any) -> np.ndarray:
     return np.array([drawn[b"a" + VOCAB.decode([token])] for token in range(len(VOCAB))]) / 4000
 
 
-@pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(0.7, 0, 1.0), (1.0, 4, 1.0), (1.0, 0, 0.6), (1.5, 5, 0.5)])
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"), [(0.7, 0, 1.0), (1.0, 4, 1.0), (1.0, 0, 0.6), (1.5, 5, 0.5)]
+)
 def test_frequencies_follow_the_softmax(temperature: float, top_k: int, top_p: float) -> None:
     made, model = engine()
     expected = expected_after_a(model, temperature)
@@ -220,7 +235,9 @@ def test_the_nats_are_the_models() -> None:
     made, model = engine()
     request = Request(0, 400, 0.5, prime=b"ab")
     pieces = list(made.stream([request]))
-    tokens = torch.from_numpy(VOCAB.encode(b"".join(piece.text for piece in pieces)).astype(np.int64))
+    tokens = torch.from_numpy(
+        VOCAB.encode(b"".join(piece.text for piece in pieces)).astype(np.int64)
+    )
     with torch.no_grad():
         logits, _ = model(tokens[:-1].unsqueeze(1), model.initial_state(1))
     expected = torch.nn.functional.cross_entropy(logits[1:, 0], tokens[2:], reduction="sum").item()
@@ -244,7 +261,10 @@ def test_an_unknown_token_is_never_sampled() -> None:
 
 def test_an_unknown_token_stands_for_nothing_in_a_prime_or_a_stop_text() -> None:
     made, _ = engine(vocab=Vocab("char", [None, 97, 98, 99]))
-    for request, stop in ((Request(0, 9, prime="a\u00e9".encode()), b""), (Request(0, 9), "\u00e9".encode())):
+    for request, stop in (
+        (Request(0, 9, prime="a\u00e9".encode()), b""),
+        (Request(0, 9), "\u00e9".encode()),
+    ):
         with pytest.raises(InputError, match="U\\+00E9"):
             made.sample([request], stop)
 
@@ -272,7 +292,10 @@ def test_items_are_lines_that_begin_with_the_prime() -> None:
         logits, _ = model.step(torch.tensor([0]), model.initial_state(1))
     expected = torch.softmax(logits[0], 0).numpy()
     starts = Counter(line[:1] for line in free.split(b"\n")[:-1])
-    observed = np.array([starts[b""], *(starts[VOCAB.text(token)] for token in range(1, len(VOCAB)))]) / 4000
+    observed = (
+        np.array([starts[b""], *(starts[VOCAB.text(token)] for token in range(1, len(VOCAB)))])
+        / 4000
+    )
     assert abs(observed - expected).max() < 0.035
 
 
@@ -290,7 +313,9 @@ def test_the_stop_automaton_finds_the_first_occurrence(stop: str, text: str) -> 
     tokens = np.array([ord(c) for c in stop], np.int64)
     own = np.zeros(len(kernels.FIELDS), np.int64)
     own[kernels.LEFT] = 1000
-    ends = [at + 1 for at, c in enumerate(text) if kernels._ends(own, ord(c), tokens, _borders(tokens))]
+    ends = [
+        at + 1 for at, c in enumerate(text) if kernels._ends(own, ord(c), tokens, _borders(tokens))
+    ]
     at = text.find(stop)
     assert (ends[0] if ends else -1) == (at + len(stop) if at >= 0 else -1)
 

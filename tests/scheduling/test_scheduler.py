@@ -1,279 +1,533 @@
-"""Ledger and scheduler with a clock and a cluster of the test's own: crashes anywhere, two schedulers, lost heads."""
+"""The scheduler, with a clock and a cluster of the tests' own: crashes, rivals, lost heads."""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
-import textwrap
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+import logging
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import storage
 from pipeline.errors import InputError
-from pipeline.scheduling.config import Schedule, load_schedules
-from pipeline.scheduling.ledger import FAILED, SUCCEEDED, Attempt, Entry, Ledger
-from pipeline.scheduling.scheduler import ENDED, RUNNING, Scheduler, overview
-
-START = datetime(2026, 5, 1, 12, 0, 30, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-BUILT = {"result": {"version": "v1", "built": True}}
-
-
-class KilledError(Exception):
-    """The scheduler dies here."""
-
-
-@dataclass
-class Cluster:
-    """A cluster that runs nothing by itself: the test says what becomes of a job."""
-
-    ledger: Ledger
-    known: dict[str, Attempt] = field(default_factory=dict)
-    ended: set[str] = field(default_factory=set)
-    runs: list[str] = field(default_factory=list)  # jobs that did their work
-    fail_before: bool = False
-    fail_after: bool = False
-
-    def submit(self, attempt: Attempt) -> None:
-        if self.fail_before:
-            raise KilledError
-        self.known.setdefault(attempt.job_id, attempt)
-        if self.fail_after:
-            raise KilledError
-
-    def status(self, job_id: str) -> str | None:
-        return None if job_id not in self.known else ENDED if job_id in self.ended else RUNNING
-
-    def run(self, status: str = SUCCEEDED, **about: object) -> None:
-        """Every known job that has not ended runs: it starts, if it may, and ends."""
-        for job_id, attempt in self.known.items():
-            if job_id not in self.ended:
-                self.ended.add(job_id)
-                if self.ledger.start(attempt, {}):
-                    self.runs.append(job_id)
-                    self.ledger.end(attempt, status, about or BUILT)
-
-    def lose_head(self) -> None:
-        self.known.clear()
-        self.ended.clear()
-
-
-def made(tmp_path: Path, *schedules: Schedule) -> tuple[Scheduler, Cluster]:
-    ledger = Ledger(str(tmp_path))
-    cluster = Cluster(ledger)
-    return Scheduler(list(schedules) or [plan()], ledger, cluster, str(tmp_path)), cluster
-
-
-def plan(name: str = "every", **changes: object) -> Schedule:
-    return Schedule(**{"name": name, "cron": "* * * * *", "recipe": "pystdlib", "retries": 2, **changes})  # type: ignore[arg-type]
+from pipeline.scheduling import ledger as ledger_module
+from pipeline.scheduling import scheduler as module
+from pipeline.scheduling.ledger import FAILED, LOST, SUCCEEDED, Entry, Ledger, Outcome
+from pipeline.scheduling.scheduler import Scheduler
+from tests.scheduling.pretend import (
+    BROKEN,
+    BUILT,
+    HOUR,
+    MINUTE,
+    START,
+    Cluster,
+    KilledError,
+    attempt,
+    plan,
+    scheduler_at,
+)
 
 
 def entries(scheduler: Scheduler) -> list[Entry]:
     return scheduler.ledger.entries("pystdlib")
 
 
-def told(scheduler: Scheduler) -> list[tuple[str, str, int, str]]:
-    return [(e.attempt.instant[9:13], e.attempt.stage, e.attempt.tried, e.status) for e in entries(scheduler)]
+def rows(scheduler: Scheduler) -> list[tuple[str, str, int, str]]:
+    """Each attempt's firing (hour and minute), stage, try and status."""
+    return [
+        (entry.attempt.instant[9:13], entry.attempt.stage, entry.attempt.tried, entry.status)
+        for entry in entries(scheduler)
+    ]
+
+
+def later(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+# ---- builds
 
 
 def test_each_firing_is_built_once_and_never_two_at_a_time(tmp_path: Path) -> None:
-    scheduler, cluster = made(tmp_path)
+    scheduler, cluster = scheduler_at(tmp_path)
     scheduler.look(START)
-    assert told(scheduler) == []  # nothing from before it was known
+    assert rows(scheduler) == []  # nothing from before it was known
     scheduler.look(START + MINUTE)
     scheduler.look(START + MINUTE)
-    assert told(scheduler) == [("1201", "build", 0, "submitted")]
+    assert rows(scheduler) == [("1201", "build", 0, "submitted")]
     scheduler.look(START + 4 * MINUTE)
     assert len(entries(scheduler)) == 1  # it is still running
     cluster.run()
     scheduler.look(START + 4 * MINUTE)
-    assert told(scheduler)[1:] == [("1204", "build", 0, "submitted")]  # of three missed firings, the last
+    # Of three missed firings, the last.
+    assert rows(scheduler)[1:] == [("1204", "build", 0, "submitted")]
     assert entries(scheduler)[0].attempt.job_id == "every-20260501T120100Z-build-0-pystdlib-1"
 
 
+def test_an_attempt_holds_all_that_its_job_and_its_retries_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: 77.5))
+    scheduler, cluster = scheduler_at(
+        tmp_path, plan("mine", build={"keep": 5}, retries=4, retry_after_s=30)
+    )
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+    (entry,) = entries(scheduler)
+    root = str(tmp_path)
+    assert entry.attempt == attempt(
+        corpus="pystdlib",
+        number=1,
+        schedule="mine",
+        instant="20260501T120100Z",
+        stage="build",
+        tried=0,
+        command=("jobs/build_corpus.py", *f"--recipe pystdlib --root {root} --keep 5".split()),
+        submitted=77.5,
+        by=scheduler.ledger.writer,
+        retries=4,
+        retry_after_s=30.0,
+    )
+    assert isinstance(entry.attempt.retry_after_s, float)
+    assert list(cluster.known.values()) == [entry.attempt]
+
+
+def test_schedules_of_one_corpus_take_turns(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("b"), plan("a"), plan("other", recipe="names"))
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+    # The same instant: the names decide, not the order in the file.
+    assert [attempt.schedule for attempt in cluster.known.values()] == ["a", "other"]
+    cluster.run()
+    scheduler.look(START + MINUTE)
+    assert [attempt.schedule for attempt in cluster.known.values()] == ["a", "other", "b"]
+    assert [entry.attempt.number for entry in entries(scheduler)] == [1, 2]
+
+
+def test_what_has_waited_longest_is_built_first(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(
+        tmp_path, plan("a", cron="30 12 * * *"), plan("z", cron="20 12 * * *")
+    )
+    scheduler.look(START)
+    for _ in range(3):
+        scheduler.look(START + HOUR)
+        cluster.run()
+    assert [entry.attempt.schedule for entry in entries(scheduler)] == ["z", "a"]
+
+
+def test_a_schedule_that_is_new_to_a_corpus_catches_up_nothing(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("a"))
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+    cluster.run()
+    both = Scheduler([plan("b", cron="0 * * * *")], scheduler.ledger, cluster, scheduler.root)
+    both.look(START + 2 * HOUR)
+    assert len(entries(scheduler)) == 1
+    both.look(START + 3 * HOUR)
+    assert rows(scheduler)[1:] == [("1500", "build", 0, "submitted")]
+
+
+def test_another_schedules_firing_is_not_ones_own(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(
+        tmp_path, plan("early", cron="10 12 * * *"), plan("late", cron="50 12 * * *")
+    )
+    scheduler.look(START)
+    scheduler.run_now("late", START + 30 * MINUTE)
+    cluster.run()
+    scheduler.look(START + 30 * MINUTE)
+    assert rows(scheduler)[1:] == [("1210", "build", 0, "submitted")]
+
+
+# ---- retries
+
+
 def test_a_failure_is_tried_again_with_backoff_and_then_given_up(tmp_path: Path) -> None:
-    scheduler, cluster = made(tmp_path, plan(cron="0 13 * * *", retry_after_s=100))
-    now = START + timedelta(hours=2)
+    scheduler, cluster = scheduler_at(tmp_path, plan(cron="0 13 * * *", retry_after_s=100))
+    now = START + 2 * HOUR
     scheduler.look(START)
     scheduler.look(now)
     for tried, wait in ((0, 100), (1, 200), (2, None)):
-        assert told(scheduler)[-1] == ("1300", "build", tried, "submitted")
-        cluster.run(FAILED, error="disk full", result={})
+        assert rows(scheduler)[-1] == ("1300", "build", tried, "submitted")
+        cluster.run(FAILED, BROKEN)
         last = entries(scheduler)[-1]
         assert last.ended is not None
-        assert last.retry_at() == (last.ended["time"] + wait if wait else None)
-        if wait:
-            scheduler.look(datetime.fromtimestamp(last.ended["time"] + wait - 1, UTC))
+        if wait is None:
+            assert last.retry_at() is None
+        else:
+            assert last.retry_at() == last.ended.time + wait
+            scheduler.look(later(last.ended.time + wait - 1))
             assert len(entries(scheduler)) == tried + 1
-            scheduler.look(datetime.fromtimestamp(last.ended["time"] + wait + 1, UTC))
+            scheduler.look(later(last.ended.time + wait + 1))
     scheduler.look(now)
     assert len(entries(scheduler)) == 3
-    (row,) = overview(scheduler.schedules, scheduler.ledger, now)
-    assert (row["status"], row["tried"], row["error"], row["will_retry"]) == ("failed", 3, "disk full", False)
+
+
+def test_a_retry_is_due_at_its_second_and_has_the_first_trys_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "time", SimpleNamespace(time=lambda: 2_000_000_000.0))
+    scheduler, cluster = scheduler_at(tmp_path, plan(retry_after_s=100, build={"keep": 5}))
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+    cluster.run(FAILED, BROKEN)
+    # The schedule has changed meanwhile, and another scheduler looks.
+    changed = plan(retry_after_s=7, retries=9, build={"keep": 1})
+    monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: 88.5))
+    two = Scheduler([changed], Ledger(str(tmp_path)), cluster, "/elsewhere")
+    two.look(later(2_000_000_099.0))
+    assert len(entries(scheduler)) == 1
+    two.look(later(2_000_000_100.0))
+    first, second = (entry.attempt for entry in entries(scheduler))
+    assert second == attempt(
+        corpus="pystdlib",
+        number=2,
+        schedule="every",
+        instant=first.instant,
+        stage="build",
+        tried=1,
+        command=first.command,
+        submitted=88.5,
+        by=two.ledger.writer,
+        retries=2,
+        retry_after_s=100.0,
+    )
+
+
+def test_a_corpus_that_waits_for_a_retry_builds_nothing_else(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(
+        tmp_path, plan("a", retry_after_s=86_400), plan("b", cron="*/5 * * * *")
+    )
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+    cluster.run(FAILED, BROKEN)
+    ended = entries(scheduler)[-1].ended
+    assert ended is not None
+    scheduler.look(later(ended.time + 86_399))
+    assert rows(scheduler) == [("1201", "build", 0, "failed")]
+
+
+# ---- trainings
 
 
 def test_a_new_version_is_trained_on_once(tmp_path: Path) -> None:
-    scheduler, cluster = made(tmp_path, plan(cron="0 * * * *", train={"num_workers": 2}))
+    scheduler, cluster = scheduler_at(tmp_path, plan(cron="0 * * * *", train={"num_workers": 2}))
     scheduler.look(START)
-    scheduler.look(START + timedelta(hours=1))
+    scheduler.look(START + HOUR)
     cluster.run()
-    scheduler.look(START + timedelta(hours=1))
-    assert told(scheduler)[-1] == ("1300", "train", 0, "submitted")
-    assert entries(scheduler)[-1].attempt.command[-4:] == ("--num_workers", "2", "--corpus", "pystdlib@v1")
+    scheduler.look(START + HOUR)
+    assert rows(scheduler)[-1] == ("1300", "train", 0, "submitted")
+    assert entries(scheduler)[-1].attempt.command == (
+        "jobs/train.py",
+        *f"--recipe pystdlib --root {tmp_path} --num_workers 2 --corpus pystdlib@v1".split(),
+    )
+    assert entries(scheduler)[-1].attempt.number == 2
     cluster.run()
-    scheduler.look(START + timedelta(hours=2))
+    scheduler.look(START + 2 * HOUR)
     cluster.run()  # the same version: its sources have not changed
-    scheduler.look(START + timedelta(hours=2))
-    assert [entry[1] for entry in told(scheduler)] == ["build", "train", "build"]
+    scheduler.look(START + 2 * HOUR)
+    assert [entry[1] for entry in rows(scheduler)] == ["build", "train", "build"]
+    scheduler.look(START + 3 * HOUR)
+    cluster.run(outcome=Outcome(exit_status=0, result={"version": "v2"}))
+    scheduler.look(START + 3 * HOUR)
+    assert entries(scheduler)[-1].attempt.command[-1] == "pystdlib@v2"
+
+
+def test_a_training_comes_before_a_build_that_is_due(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("a", train={}), plan("b"))
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+    cluster.run()
+    scheduler.look(START + 2 * MINUTE)
+    assert rows(scheduler)[1:] == [("1201", "train", 0, "submitted")]
+    cluster.run()
+    scheduler.look(START + 2 * MINUTE)
+    assert rows(scheduler)[2:] == [("1202", "build", 0, "submitted")]
+
+
+def test_a_training_that_failed_is_made_up_for_by_the_next_build(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan(cron="0 * * * *", train={}, retries=0))
+    scheduler.look(START)
+    scheduler.look(START + HOUR)
+    cluster.run()
+    scheduler.look(START + HOUR)
+    cluster.run(FAILED, BROKEN)
+    scheduler.look(START + HOUR)
+    assert len(entries(scheduler)) == 2  # no try is left
+    scheduler.look(START + 2 * HOUR)
+    cluster.run()
+    scheduler.look(START + 2 * HOUR)
+    assert [row[1:] for row in rows(scheduler)[2:]] == [
+        ("build", 0, "succeeded"),
+        ("train", 0, "submitted"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (FAILED, Outcome(exit_status=1, result={"version": "v1"})),
+        (SUCCEEDED, Outcome(exit_status=0, result={})),
+        (SUCCEEDED, Outcome(exit_status=0)),
+        (SUCCEEDED, Outcome(exit_status=0, result={"version": ""})),
+    ],
+)
+def test_without_a_version_nothing_is_trained(
+    tmp_path: Path, status: str, outcome: Outcome
+) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan(cron="0 * * * *", train={}, retries=0))
+    scheduler.look(START)
+    scheduler.look(START + HOUR)
+    cluster.run(status, outcome)
+    scheduler.look(START + HOUR)
+    assert len(entries(scheduler)) == 1
+
+
+def test_a_training_is_not_trained_on(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan(cron="0 * * * *", train={}))
+    scheduler.look(START)
+    scheduler.look(START + HOUR)
+    cluster.run()
+    scheduler.look(START + HOUR)
+    cluster.run(outcome=Outcome(exit_status=0, result={"version": "of something else"}))
+    scheduler.look(START + HOUR)
+    assert [row[1] for row in rows(scheduler)] == ["build", "train"]
+
+
+def test_nothing_is_trained_for_a_schedule_that_is_gone_or_never_trains(tmp_path: Path) -> None:
+    for number, changed in enumerate((plan("other"), plan("every"))):
+        folder = tmp_path / str(number)
+        scheduler, cluster = scheduler_at(folder, plan(cron="0 * * * *", train={}))
+        scheduler.look(START)
+        scheduler.look(START + HOUR)
+        cluster.run()
+        Scheduler([changed], scheduler.ledger, cluster, scheduler.root).look(START + HOUR)
+        assert "train" not in [row[1] for row in rows(scheduler)]
+
+
+# ---- what became of a job
 
 
 def test_a_scheduler_killed_around_submitting_loses_and_doubles_nothing(tmp_path: Path) -> None:
     for number, how in enumerate(("fail_before", "fail_after")):
-        scheduler, cluster = made(tmp_path / str(number))
+        scheduler, cluster = scheduler_at(tmp_path / str(number))
         scheduler.look(START)
         setattr(cluster, how, True)
         with pytest.raises(KilledError):
             scheduler.look(START + MINUTE)
         setattr(cluster, how, False)
-        again, _ = made(tmp_path / str(number))
+        again, _ = scheduler_at(tmp_path / str(number))
         Scheduler(again.schedules, again.ledger, cluster, again.root).look(START + MINUTE)
         cluster.run()
         assert len(cluster.runs) == 1
-        assert told(scheduler) == [("1201", "build", 0, "succeeded")]
+        assert rows(scheduler) == [("1201", "build", 0, "succeeded")]
 
 
 def test_a_lost_head_runs_nothing_twice(tmp_path: Path) -> None:
-    scheduler, cluster = made(tmp_path)
+    scheduler, cluster = scheduler_at(tmp_path)
     scheduler.look(START)
     scheduler.look(START + MINUTE)
     cluster.lose_head()  # before the job began
     scheduler.look(START + MINUTE)
     assert len(cluster.known) == 1
-    (attempt,) = cluster.known.values()
-    assert scheduler.ledger.start(attempt, {})
+    (submitted,) = cluster.known.values()
+    assert scheduler.ledger.start(submitted)
     cluster.lose_head()  # while it ran
     scheduler.look(START + MINUTE)
-    assert told(scheduler) == [("1201", "build", 0, "lost")]
+    assert rows(scheduler) == [("1201", "build", 0, "lost")]
     retry_at = entries(scheduler)[-1].retry_at()
     assert retry_at is not None
-    later = datetime.fromtimestamp(retry_at + 1, UTC)
-    scheduler.look(later)
-    assert told(scheduler)[-1] == ("1201", "build", 1, "submitted")
+    scheduler.look(later(retry_at + 1))
+    assert rows(scheduler)[-1] == ("1201", "build", 1, "submitted")
     cluster.run()
     cluster.lose_head()  # after it ended: the ledger knows
-    scheduler.look(later)
-    assert told(scheduler)[1] == ("1201", "build", 1, "succeeded")
+    scheduler.look(later(retry_at + 1))
+    assert rows(scheduler)[1] == ("1201", "build", 1, "succeeded")
     assert len(cluster.runs) == 1
 
 
-def test_a_job_that_was_killed_is_a_failure(tmp_path: Path) -> None:
-    scheduler, cluster = made(tmp_path)
+@pytest.mark.parametrize(
+    ("lost", "status", "error"),
+    [(False, FAILED, "the job was killed"), (True, LOST, "the cluster it ran on is lost")],
+)
+def test_a_job_that_could_not_tell_how_it_ended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lost: bool, status: str, error: str
+) -> None:
+    scheduler, cluster = scheduler_at(tmp_path)
     scheduler.look(START)
     scheduler.look(START + MINUTE)
-    cluster.ended.update(cluster.known)  # without a word
+    (submitted,) = cluster.known.values()
+    scheduler.ledger.start(submitted)
     scheduler.look(START + MINUTE)
-    assert told(scheduler) == [("1201", "build", 0, "failed")]
+    assert rows(scheduler) == [("1201", "build", 0, "running")]
+    if lost:
+        cluster.lose_head()
+    else:
+        cluster.end_without_a_word()
+    scheduler.look(START + MINUTE)
+    (entry,) = entries(scheduler)
+    assert entry.ended is not None
+    assert (entry.ended.status, entry.ended.outcome) == (status, Outcome(error=error))
+    assert caplog.messages == [f"{submitted.job_id}: {error}"]
 
 
-def test_schedules_of_one_corpus_take_turns(tmp_path: Path) -> None:
-    scheduler, cluster = made(tmp_path, plan("a"), plan("b"), plan("other", recipe="names"))
+def test_a_job_that_was_killed_before_it_began_is_a_failure(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path)
     scheduler.look(START)
     scheduler.look(START + MINUTE)
-    assert [attempt.schedule for attempt in cluster.known.values()] == ["a", "other"]
+    cluster.end_without_a_word()
+    scheduler.look(START + MINUTE)
+    assert rows(scheduler) == [("1201", "build", 0, "failed")]
+
+
+def test_a_job_that_ends_while_it_is_asked_after_has_the_last_word(tmp_path: Path) -> None:
+    """The cluster may answer that a job is over just after the ledger was read."""
+    scheduler, cluster = scheduler_at(tmp_path)
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+
+    class Slow(Cluster):
+        def state(self, job_id: str) -> module.JobState:
+            cluster.run()
+            return module.JobState.OVER
+
+    slow = Slow(scheduler.ledger)
+    Scheduler(scheduler.schedules, scheduler.ledger, slow, scheduler.root).look(START + MINUTE)
+    assert rows(scheduler) == [("1201", "build", 0, "succeeded")]
+
+
+def test_a_job_whose_end_another_scheduler_recorded_first_is_not_reported_twice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduler, cluster = scheduler_at(tmp_path)
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+    (submitted,) = cluster.known.values()
+    cluster.end_without_a_word()
+    entry = scheduler.ledger.entry
+
+    def before(corpus: str, number: int) -> Entry:
+        found = entry(corpus, number)
+        Ledger(str(tmp_path)).end(submitted, LOST, Outcome(error="theirs"))
+        return found
+
+    scheduler.ledger.entry = before  # type: ignore[method-assign]
+    scheduler.look(START + MINUTE)
+    assert rows(scheduler) == [("1201", "build", 0, "lost")]
+    assert caplog.messages == []
+
+
+def test_what_is_submitted_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "unreasonable")
+    scheduler, cluster = scheduler_at(tmp_path)
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+    cluster.lose_head()
+    scheduler.look(START + MINUTE)
+    job = "every-20260501T120100Z-build-0-pystdlib-1"
+    assert caplog.messages == [
+        f"submitting {job}: jobs/build_corpus.py --recipe pystdlib --root {tmp_path}",
+        f"{job} was not submitted, or its cluster is lost: submitting it again",
+    ]
+
+
+# ---- by hand
+
+
+def test_a_schedule_is_run_now(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("a"), plan("b", cron="0 3 * * *"))
+    first = scheduler.run_now("b", START)
+    assert (first.number, first.schedule, first.stage) == (1, "b", "build")
+    assert (first.tried, first.instant) == (0, "20260501T120030Z")
+    assert cluster.known == {first.job_id: first}
     cluster.run()
-    scheduler.look(START + MINUTE)
-    assert [attempt.schedule for attempt in cluster.known.values()] == ["a", "other", "b"]
+    assert scheduler.run_now("b", START + MINUTE).number == 2
 
 
-@given(st.lists(st.sampled_from(["look", "look2", "run", "fail", "kill", "kill2", "lose", "die", "wait"]), max_size=40))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_corpus_that_is_busy_is_not_run_now(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("a"), plan("other", recipe="names"))
+    first = scheduler.run_now("a", START)
+    with pytest.raises(InputError) as refused:
+        scheduler.run_now("a", START + MINUTE)
+    assert str(refused.value) == f"corpus pystdlib is busy: {first.job_id} is submitted."
+    scheduler.ledger.start(first)
+    with pytest.raises(InputError, match=f"{first.job_id} is running"):
+        scheduler.run_now("a", START + MINUTE)
+    scheduler.run_now("other", START + MINUTE)
+    assert len(cluster.known) == 2
+
+
+def test_a_corpus_that_another_has_just_taken_is_not_run_now(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path)
+    entries = scheduler.ledger.entries
+
+    def before(corpus: str) -> list[Entry]:
+        found = entries(corpus)
+        Ledger(str(tmp_path)).append(attempt(corpus=corpus, by="another"))
+        return found
+
+    scheduler.ledger.entries = before  # type: ignore[method-assign]
+    with pytest.raises(InputError) as refused:
+        scheduler.run_now("every", START)
+    assert str(refused.value) == (
+        "corpus pystdlib has just been taken by another scheduler; see --list."
+    )
+    assert cluster.known == {}
+
+
+def test_a_schedule_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    scheduler, _ = scheduler_at(tmp_path, plan("a"), plan("b"))
+    assert scheduler.named("b").name == "b"
+    with pytest.raises(InputError) as refused:
+        scheduler.run_now("nobody", START)
+    assert str(refused.value) == "no schedule 'nobody'; there are a, b."
+
+
+# ---- all of it at once
+
+
+@given(
+    st.lists(
+        st.sampled_from(["look", "look2", "run", "fail", "kill", "kill2", "lose", "die", "wait"]),
+        max_size=40,
+    )
+)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_whatever_happens_no_attempt_runs_twice_and_none_overlap(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]
 ) -> None:
-    folder, now = tmp_path_factory.mktemp("ledger"), START
-    one, cluster = made(folder, plan(retry_after_s=0.0))
+    folder = tmp_path_factory.mktemp("ledger")
+    now = START
+    one, cluster = scheduler_at(folder, plan(retry_after_s=0.0))
     two = Scheduler(one.schedules, Ledger(str(folder)), cluster, one.root)
     one.look(now)
     for step in steps:
         now += MINUTE
-        if step in ("look", "look2"):
-            (one if step == "look" else two).look(now)
-        elif step in ("run", "fail"):
-            cluster.run(SUCCEEDED if step == "run" else FAILED)
+        if step == "look":
+            one.look(now)
+        elif step == "look2":
+            two.look(now)
+        elif step == "run":
+            cluster.run(SUCCEEDED, BUILT)
+        elif step == "fail":
+            cluster.run(FAILED, BROKEN)
         elif step in ("kill", "kill2"):
-            cluster.fail_before, cluster.fail_after = step == "kill", step == "kill2"
+            cluster.fail_before = step == "kill"
+            cluster.fail_after = step == "kill2"
             with contextlib.suppress(KilledError):
                 two.look(now)
-            cluster.fail_before = cluster.fail_after = False
+            cluster.fail_before = False
+            cluster.fail_after = False
         elif step == "lose":
             cluster.lose_head()
         elif step == "die":
-            cluster.ended.update(cluster.known)
+            cluster.end_without_a_word()
         found = one.ledger.entries("pystdlib")
         assert [entry.attempt.number for entry in found] == list(range(1, len(found) + 1))
         assert all(entry.ended for entry in found[:-1])  # at most one is under way
-        assert len({(e.attempt.instant, e.attempt.stage, e.attempt.tried) for e in found}) == len(found)
+        attempts = [entry.attempt for entry in found]
+        assert len({(each.instant, each.stage, each.tried) for each in attempts}) == len(found)
     assert len(cluster.runs) == len(set(cluster.runs))
-
-
-def test_of_many_processes_that_take_a_number_one_gets_it(tmp_path: Path) -> None:
-    code = f"""
-        import sys, time
-        from pipeline import storage
-        while time.time() < float(sys.argv[1]):
-            pass
-        print(sum(storage.create({str(tmp_path)!r} + f"/{{n:03d}}", sys.argv[2].encode() * 1000) for n in range(200)))
-    """
-    import time
-
-    command = [sys.executable, "-c", textwrap.dedent(code), str(time.time() + 3)]
-    processes = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) for name in "abc"]
-    taken = [int(process.communicate()[0]) for process in processes]
-    assert sum(taken) == 200
-    found = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
-    assert len(found) == 200
-    assert [sum(text == name.encode() * 1000 for text in found) for name in "abc"] == taken
-
-
-def test_what_is_created_twice_by_one_writer_is_its_own(tmp_path: Path) -> None:
-    url = str(tmp_path / "x")
-    assert storage.create(url, b"mine")
-    assert storage.create(url, b"mine")
-    assert not storage.create(url, b"theirs")
-    assert (tmp_path / "x").read_bytes() == b"mine"
-
-
-GOOD = "{name: a, cron: '0 3 * * *', recipe: pystdlib}"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("schedules: []", "has no list"),
-        ("[", "is not YAML"),
-        ("schedules: [{name: a, cron: '* * * * *'}]", "entry 1: a schedule needs name, cron and recipe"),
-        (f"schedules: [{GOOD}, {GOOD}]", "schedule a is there more than once"),
-        ("schedules: [{name: A B, cron: '* * * * *', recipe: pystdlib}]", "lower-case"),
-        ("schedules: [{name: a, cron: 'x', recipe: pystdlib}]", "Give five fields"),
-        ("schedules: [{name: a, cron: '* * * * *', recipe: nope}]", "nope"),
-        ("schedules: [{name: a, cron: '* * * * *', recipe: pystdlib, hours: 3}]", "no setting hours"),
-        ("schedules: [{name: a, cron: '* * * * *', recipe: pystdlib, retries: -1}]", "retries is -1"),
-        ("schedules: [{name: a, cron: '* * * * *', recipe: pystdlib, timezone: Nowhere}]", "no time zone"),
-    ],
-)
-def test_a_wrong_schedule_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "schedule.yaml").write_text(text)
-    with pytest.raises(InputError, match=message):
-        load_schedules(str(tmp_path / "schedule.yaml"))
-
-
-def test_the_schedules_that_ship_are_right() -> None:
-    schedules = load_schedules(str(Path(__file__).parents[2] / "cluster" / "schedule.yaml"))
-    assert [schedule.corpus for schedule in schedules] == ["linux", "latex", "enwik8"]
-    assert schedules[0].command("train", "/r", "linux@1")[:4] == ["jobs/train.py", "--recipe", "linux", "--root"]

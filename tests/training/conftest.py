@@ -13,7 +13,7 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import Corpus, open_corpus
 from pipeline.training import checkpoint
 from pipeline.training.config import TrainConfig
-from pipeline.training.rank import Trainer
+from pipeline.training.trainer import Trainer
 
 SMALL: dict[str, Any] = {
     "corpus": "texts",

@@ -12,7 +12,7 @@ from torch import distributed, multiprocessing
 
 from pipeline.corpora.manifest import open_version
 from pipeline.training.config import TrainConfig
-from pipeline.training.rank import Trainer
+from pipeline.training.trainer import Trainer
 
 STEPS = 50
 
@@ -20,13 +20,20 @@ STEPS = 50
 def _rank(rank: int, world: int, port: int, url: str, settings: dict[str, Any], out: str) -> None:
     torch.set_num_threads(1)
     if world > 1:
-        distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
-    trainer = Trainer(TrainConfig(**settings), open_version(url), torch.device("cpu"), torch.float64)
+        distributed.init_process_group(
+            "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
+        )
+    trainer = Trainer(
+        TrainConfig(**settings), open_version(url), torch.device("cpu"), torch.float64
+    )
     losses = [trainer.train_step()[0]["train_loss"] for _ in range(STEPS)]
     val = trainer.evaluate()["val_loss"]
     lanes = trainer.group.gather_lanes(trainer.state, trainer.config.global_batch_size)
     if rank == 0:
-        torch.save({"losses": losses, "val": val, "lanes": lanes, "weights": trainer.model.state_dict()}, out)
+        torch.save(
+            {"losses": losses, "val": val, "lanes": lanes, "weights": trainer.model.state_dict()},
+            out,
+        )
     if world > 1:
         distributed.destroy_process_group()
 
@@ -48,11 +55,17 @@ def test_worlds_of_one_to_four_agree(corpus: Any, tmp_path: Path) -> None:
         "corpus": "texts", "num_layers": 2, "hidden_size": 12, "global_batch_size": 100, "seq_len": 10, "dropout": 0.3,
         "optimizer": "adam", "learning_rate": 0.01, "max_steps": STEPS,
     }  # fmt: skip
-    results = {world: run(world, corpus.url, settings, tmp_path / f"{world}.pt") for world in (1, 2, 3, 4)}
+    results = {
+        world: run(world, corpus.url, settings, tmp_path / f"{world}.pt") for world in (1, 2, 3, 4)
+    }
     one = results.pop(1)
     for world, other in results.items():
         torch.testing.assert_close(
-            torch.tensor(other["losses"]), torch.tensor(one["losses"]), rtol=1e-8, atol=0, msg=str(world)
+            torch.tensor(other["losses"]),
+            torch.tensor(one["losses"]),
+            rtol=1e-8,
+            atol=0,
+            msg=str(world),
         )
         assert other["val"] == pytest.approx(one["val"], rel=1e-8)
         torch.testing.assert_close(other["lanes"], one["lanes"], rtol=1e-6, atol=1e-10)

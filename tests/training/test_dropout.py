@@ -33,5 +33,7 @@ def test_the_rate_is_kept_and_the_mean_is_one() -> None:
 def test_the_bits_are_those_of_the_shared_generator() -> None:
     mask = dropout_mask(torch.empty(1, 1, 8), range(1), 0.5, seed=3, step=4, layer=5)
     words = (uniforms([key_of(3, 4, 5, 0)], 0, 2)[0] * 2**53).astype("uint64")
-    top = [(int(word) >> (53 - 16)) & 0xFFFF for word in words]  # the highest 16 bits are the last of four
+    top = [
+        (int(word) >> (53 - 16)) & 0xFFFF for word in words
+    ]  # the highest 16 bits are the last of four
     assert [bool(mask[0, 0, index] > 0) for index in (3, 7)] == [bit < 0x8000 for bit in top]

@@ -10,16 +10,22 @@ from pipeline.errors import InputError
 from pipeline.training.lanes import LanePlan, eval_bounds, lane_range
 
 SIZES = st.tuples(st.integers(1, 7), st.integers(1, 9)).flatmap(
-    lambda shape: st.tuples(st.just(shape[0]), st.just(shape[1]), st.integers(shape[0] * shape[1] + 1, 600))
+    lambda shape: st.tuples(
+        st.just(shape[0]), st.just(shape[1]), st.integers(shape[0] * shape[1] + 1, 600)
+    )
 )
 
 
 @given(SIZES, st.integers(0, 5))
-def test_lanes_read_their_own_stretch_without_gap_or_overlap(shape: tuple[int, int, int], epoch: int) -> None:
+def test_lanes_read_their_own_stretch_without_gap_or_overlap(
+    shape: tuple[int, int, int], epoch: int
+) -> None:
     lanes, seq_len, size = shape
     plan = LanePlan(size, lanes, seq_len)
     tokens = Tokens([np.arange(size)])
-    batches = [plan.batch(tokens, range(lanes), epoch, step) for step in range(plan.steps_per_epoch)]
+    batches = [
+        plan.batch(tokens, range(lanes), epoch, step) for step in range(plan.steps_per_epoch)
+    ]
     for lane in range(lanes):
         inputs = np.concatenate([batch[:-1, lane] for batch in batches])
         targets = np.concatenate([batch[1:, lane] for batch in batches])

@@ -13,9 +13,9 @@ from torch.nn import functional
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import DamagedError, DivergedError, InputError
 from pipeline.training import checkpoint, loop
-from pipeline.training.artifact import ARTIFACT
+from pipeline.model.artifact import ARTIFACT
 from pipeline.training.journal import rows
-from pipeline.training.rank import Trainer, Votes
+from pipeline.training.trainer import Trainer, Votes
 from tests.training.conftest import Kept
 
 Make = Callable[..., Trainer]
@@ -26,7 +26,10 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def stable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key not in ("time", "chars_per_sec")} for row in found]
+    return [
+        {key: value for key, value in row.items() if key not in ("time", "chars_per_sec")}
+        for row in found
+    ]
 
 
 def test_the_loss_falls(make_trainer: Make, kept: Kept) -> None:
@@ -47,7 +50,9 @@ def test_stopped_and_resumed_equals_uninterrupted(
     }  # fmt: skip
     whole, kept = make_trainer(**settings), Kept()
     loop.train(whole, kept)
-    assert 2 * whole.plan.steps_per_epoch < 50  # three epochs: state is reset, offsets move, the rate decays
+    assert (
+        2 * whole.plan.steps_per_epoch < 50
+    )  # three epochs: state is reset, offsets move, the rate decays
     assert len({row["learning_rate"] for row in kept.rows}) > 1
     url = ""
     for stop_at in (7, 20, 21, 49, 0):
@@ -76,7 +81,11 @@ def test_training_is_what_a_plain_loop_does(make_trainer: Make) -> None:
     head = torch.nn.Linear(16, len(trainer.corpus.vocab)).double()
     for name, value in trainer.model.state_dict().items():
         parts = name.split(".")
-        target = getattr(head, parts[1]) if parts[0] == "head" else getattr(plain, parts[2].replace("l0", f"l{parts[1]}"))
+        target = (
+            getattr(head, parts[1])
+            if parts[0] == "head"
+            else getattr(plain, parts[2].replace("l0", f"l{parts[1]}"))
+        )
         target.data.copy_(value)
     parameters = [*plain.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=0.01)
@@ -85,14 +94,20 @@ def test_training_is_what_a_plain_loop_does(make_trainer: Make) -> None:
     state = None
     for step in range(20):
         rows = torch.stack([text[lane * length + step * 20 :][:21] for lane in range(6)], 1)
-        outputs, state = plain(functional.one_hot(rows[:-1], len(trainer.corpus.vocab)).double(), state)
+        outputs, state = plain(
+            functional.one_hot(rows[:-1], len(trainer.corpus.vocab)).double(), state
+        )
         state = tuple(part.detach() for part in state)
         loss = functional.cross_entropy(head(outputs).flatten(0, 1), rows[1:].flatten())
         optimizer.zero_grad()
         loss.backward()
-        norm = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None]).norm()
+        norm = torch.cat(
+            [parameter.grad.flatten() for parameter in parameters if parameter.grad is not None]
+        ).norm()
         for parameter in parameters:
-            parameter.grad = parameter.grad * min(1.0, 0.5 / norm.item()) if parameter.grad is not None else None
+            parameter.grad = (
+                parameter.grad * min(1.0, 0.5 / norm.item()) if parameter.grad is not None else None
+            )
         optimizer.step()
         row, _ = trainer.train_step()
         assert row["train_loss"] == pytest.approx(loss.item(), rel=1e-9)
@@ -108,7 +123,9 @@ def test_evaluation_is_the_mean_over_the_split(make_trainer: Make) -> None:
     )
 
 
-def test_a_checkpoint_holds_no_pickle_and_is_complete_only_with_digests(make_trainer: Make, tmp_path: Path, kept: Kept) -> None:
+def test_a_checkpoint_holds_no_pickle_and_is_complete_only_with_digests(
+    make_trainer: Make, tmp_path: Path, kept: Kept
+) -> None:
     loop.train(make_trainer(), kept)
     url = str(tmp_path / checkpoint.name(20))
     assert kept.write(str(tmp_path), 20) == url
@@ -123,7 +140,9 @@ def test_a_checkpoint_holds_no_pickle_and_is_complete_only_with_digests(make_tra
     assert checkpoint.complete(str(tmp_path)) == []
 
 
-def test_a_tampered_or_foreign_checkpoint_is_refused_by_name(make_trainer: Make, tmp_path: Path, kept: Kept) -> None:
+def test_a_tampered_or_foreign_checkpoint_is_refused_by_name(
+    make_trainer: Make, tmp_path: Path, kept: Kept
+) -> None:
     loop.train(make_trainer(), kept)
     url = Path(kept.write(str(tmp_path), 20))
     good = (url / "weights.safetensors").read_bytes()
@@ -160,8 +179,19 @@ def test_a_stop_at_the_last_step_is_the_end(make_trainer: Make) -> None:
 
 def test_checkpoints_come_when_they_are_due(make_trainer: Make, kept: Kept) -> None:
     # Learning goes backwards after the first evaluation, so that later ones are no new best.
-    loop.train(make_trainer(learning_rate=3.0, max_grad_norm=0.0, optimizer="adamw", eval_every=2, checkpoint_every=7), kept)
-    best = min((row for row in kept.rows if "val_loss" in row), key=lambda row: row["val_loss"])["step"]
+    loop.train(
+        make_trainer(
+            learning_rate=3.0,
+            max_grad_norm=0.0,
+            optimizer="adamw",
+            eval_every=2,
+            checkpoint_every=7,
+        ),
+        kept,
+    )
+    best = min((row for row in kept.rows if "val_loss" in row), key=lambda row: row["val_loss"])[
+        "step"
+    ]
     assert set(kept.files) >= {7, 14, 20, best}
     evaluated = {row["step"] for row in kept.rows if "val_loss" in row}
     assert evaluated == set(range(2, 21, 2))
@@ -174,11 +204,22 @@ def test_minutes_count_too(make_trainer: Make, kept: Kept) -> None:
     assert len(kept.files) > 2
     late = Kept()
     result = loop.train(make_trainer(max_minutes=1e-9, max_steps=0, max_epochs=0), late)
-    assert (len(late.rows), result["stopped"]) == (2, False)  # the first step tells that time is over, the second ends it
+    assert (len(late.rows), result["stopped"]) == (
+        2,
+        False,
+    )  # the first step tells that time is over, the second ends it
 
 
-def test_patience_ends_a_run_that_no_longer_improves(make_trainer: Make, tmp_path: Path, kept: Kept) -> None:
-    settings = {"learning_rate": 3.0, "max_grad_norm": 0.0, "eval_every": 1, "patience": 3, "max_steps": 300}
+def test_patience_ends_a_run_that_no_longer_improves(
+    make_trainer: Make, tmp_path: Path, kept: Kept
+) -> None:
+    settings = {
+        "learning_rate": 3.0,
+        "max_grad_norm": 0.0,
+        "eval_every": 1,
+        "patience": 3,
+        "max_steps": 300,
+    }
     trainer = make_trainer(**settings)
     loop.train(trainer, kept)
     losses = [row["val_loss"] for row in kept.rows]
@@ -198,7 +239,9 @@ def test_samples_are_taken_at_their_steps(make_trainer: Make, kept: Kept) -> Non
 
 
 def test_a_diverging_run_says_so(make_trainer: Make) -> None:
-    trainer = make_trainer(learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0, max_steps=200)
+    trainer = make_trainer(
+        learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0, max_steps=200
+    )
     with pytest.raises(DivergedError, match=r"step \d+.*--learning_rate"):
         loop.train(trainer, Kept())
 

@@ -5,11 +5,15 @@ import torch
 from torch.nn import functional
 
 from pipeline.training.config import ModelConfig
-from pipeline.training.model import CharRNN, initialize
+from pipeline.model.network import CharRNN, initialize
 
 
-def made(cell: str, vocab: int = 7, hidden: int = 5, layers: int = 2, embedding: int = 0) -> CharRNN:
-    config = ModelConfig(vocab_size=vocab, cell=cell, num_layers=layers, hidden_size=hidden, embedding_size=embedding)  # type: ignore[arg-type]
+def made(
+    cell: str, vocab: int = 7, hidden: int = 5, layers: int = 2, embedding: int = 0
+) -> CharRNN:
+    config = ModelConfig(
+        vocab_size=vocab, cell=cell, num_layers=layers, hidden_size=hidden, embedding_size=embedding
+    )  # type: ignore[arg-type]
     model = CharRNN(config).double()
     initialize(model, seed=3)
     return model

@@ -19,7 +19,9 @@ def _rank(rank: int, world: int, port: int, out: str, shared: bool) -> None:
     if not shared and rank == world - 1:
         module.FOLDER = Path("/nowhere")  # one rank cannot see the others' memory
         module._opened = lambda path, size: None
-    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
+    )
     group = Group()
     for turn in range(30):
         ours = torch.arange(1000.0) * (rank + 1) + turn

@@ -73,7 +73,9 @@ def test_a_run_that_gets_no_further_is_given_up() -> None:
         conductor.reach(40)
         conductor.reach(50)
     conductor.fail("RuntimeError: the same again")
-    assert "no progress over 3 restarts at step 50: RuntimeError: the same again" in conductor.begin()
+    assert (
+        "no progress over 3 restarts at step 50: RuntimeError: the same again" in conductor.begin()
+    )
 
 
 def test_a_run_that_gets_further_is_not() -> None:

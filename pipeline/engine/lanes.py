@@ -1,0 +1,287 @@
+"""Lanes: texts in the making, side by side. One is put in, advanced, saved, taken up again; one
+that ends gives its place away.
+
+Shapes: W lanes, H hidden, L layers, N padded gate outputs, V vocab.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from pipeline.corpora.vocab import Vocab, describe, symbols_of
+from pipeline.engine import kernels
+from pipeline.engine.kernels import FIELDS, Buffers, LaneArrays, StateArrays, TextArrays
+from pipeline.engine.request import LINE, Piece, Request
+from pipeline.engine.tiles import COLUMNS, GROUP
+from pipeline.engine.weights import Weights, padded
+from pipeline.errors import DamagedError, InputError
+
+BLOCK = 256  # positions between hand-overs to the caller
+# What of a lane's numbers moves while it runs: the rest follows from its request.
+_MOVING = ("position", "left", "begun", "sampled", "matched", "items")
+
+
+@dataclass(frozen=True)
+class Writable:
+    """What a model may write: its vocabulary, what documents start with, and the lowest token that
+    is drawn.
+
+    `first_counts` (V,) are cumulative. `lowest` is 1 where token 0 is the unknown token: it stands
+    for what nobody can write, so it is never drawn.
+    """
+
+    vocab: Vocab
+    first_counts: np.ndarray
+    lowest: int
+
+    @classmethod
+    def of(cls, vocab: Vocab, first_tokens: tuple[tuple[int, int], ...]) -> Writable:
+        """`first_tokens` are (token, count) pairs. Where there are none, every token is as likely a
+        start.
+        """
+        lowest = int(vocab.has_unknown)
+        counts = np.zeros(len(vocab))
+        for token, count in first_tokens:
+            counts[token] = count
+        counts[:lowest] = 0
+        if not counts.sum():
+            counts[lowest:] = 1
+        return cls(vocab, np.cumsum(counts), lowest)
+
+    def tokens(self, text: bytes) -> np.ndarray:
+        """A text as tokens (int64). InputError names symbols that the model cannot write, unknown
+        token or not.
+        """
+        symbols = symbols_of(text, self.vocab.unit)
+        missing = self.vocab.missing(symbols)
+        if missing:
+            outside = describe(missing, self.vocab.unit)
+            raise InputError(f"{text[:40]!r} has symbols outside the vocabulary: {outside}.")
+        return self.vocab.encode_symbols(symbols).astype(np.int64)
+
+
+class Lanes:
+    """Room for `width` texts at once. The running ones stand in front, so that a step reads the
+    first so many rows.
+    """
+
+    def __init__(self, weights: Weights, writable: Writable, width: int, stop: bytes) -> None:
+        config = weights.config
+        layers = config.num_layers
+        hidden = config.hidden_size
+        self.weights = weights
+        self.writable = writable
+        self.width = width
+        self.stop = writable.tokens(stop)
+        self.borders = stop_borders(self.stop)
+        self.names: list[Hashable] = []
+        self.state = StateArrays(
+            hidden=np.zeros((layers, width, hidden), np.float32),
+            cell=np.zeros((layers, width, hidden), np.float32),
+            int8_activations=np.full((layers, width, padded(hidden, GROUP)), 128, np.uint8),
+        )
+        self.buffers = Buffers(
+            gates=np.zeros((width, weights.outputs), np.float32),
+            recurrent_product=np.zeros((width, weights.outputs), np.float32),
+            logits=np.zeros((width, padded(config.vocab_size, COLUMNS)), np.float32),
+        )
+        self.own = LaneArrays(
+            numbers=np.zeros((width, len(FIELDS)), np.int64),
+            keys=np.zeros(width, np.uint64),
+            temperatures=np.ones(width),
+            top_ps=np.ones(width),
+            nats=np.zeros(width),
+        )
+        self.primes = np.zeros(0, np.int64)  # of all requests, one behind the other
+        self._places: dict[bytes, int] = {}
+
+    @property
+    def running(self) -> int:
+        return len(self.names)
+
+    @property
+    def free(self) -> int:
+        return self.width - self.running
+
+    def start(self, name: Hashable, request: Request, saved: bytes | None = None) -> None:
+        """Put a request into a free lane; with what `save` gave, where that stood.
+
+        InputError for a prime outside the vocabulary, DamagedError for a saved lane that is not
+        this request's.
+        """
+        lane = self.running
+        start, stop = self._place_prime(request)
+        numbers = dict.fromkeys(FIELDS, 0) | {
+            "left": request.num_chars,
+            "limit": request.num_chars,
+            "top_k": request.top_k,
+            "items": request.lines,
+            "prime_at": start
+            - bool(request.lines),  # the line feed before the first item is read, too
+            "prime_start": start,
+            "prime_stop": stop,
+        }
+        self.state.hidden[:, lane] = 0
+        self.state.cell[:, lane] = 0
+        self.buffers.logits[lane] = 0
+        self.own.nats[lane] = 0
+        self.own.keys[lane] = request.key
+        self.own.temperatures[lane] = request.temperature
+        self.own.top_ps[lane] = request.top_p
+        if saved is not None:
+            numbers = self._restore(lane, request, saved, numbers)
+        self.own.numbers[lane] = [numbers[field] for field in FIELDS]
+        # As the compiled step makes them of a hidden state.
+        activations = self.state.hidden[:, lane] * np.float32(127) + np.float32(128.5)
+        used = activations.shape[1]
+        self.state.int8_activations[:, lane, :used] = activations.astype(np.uint8)
+        self.names.append(name)
+
+    def advance(self) -> list[Piece]:
+        """Go on until a lane has ended, or for BLOCK positions; what each lane wrote."""
+        tokens = np.empty((BLOCK, self.width), np.int64)
+        texts = TextArrays(
+            self.primes,
+            self.writable.first_counts,
+            self.stop,
+            self.borders,
+            self.writable.lowest,
+        )
+        count = kernels.advance(
+            BLOCK,
+            self.running,
+            self.weights.config.traits.code,
+            self.weights.arrays,
+            self.state,
+            self.buffers,
+            self.own,
+            texts,
+            tokens,
+        )
+        pieces = [
+            self._piece(lane, name, tokens[:count, lane]) for lane, name in enumerate(self.names)
+        ]
+        self._remove_ended(pieces)
+        return pieces
+
+    def score(self, tokens: np.ndarray) -> float:
+        """Summed nats of tokens (T + 1, B = W) but the first row, each predicted from those above
+        it.
+        """
+        return float(
+            kernels.score(
+                np.ascontiguousarray(tokens, np.int64),
+                self.weights.config.traits.code,
+                self.weights.arrays,
+                self.state,
+                self.buffers,
+            )
+        )
+
+    def save(self, name: Hashable, more: Mapping[str, Any] | None = None) -> bytes:
+        """A running lane as safetensors bytes, from which `start` goes on exactly. `more` is JSON
+        that goes with it.
+        """
+        lane = self.names.index(name)
+        numbers = dict(zip(FIELDS, self.own.numbers[lane].tolist(), strict=True))
+        moving = {field: numbers[field] for field in _MOVING}
+        facts = {
+            "key": int(self.own.keys[lane]),
+            "nats": self.own.nats[lane].item(),
+            "prime_read": numbers["prime_at"] - numbers["prime_start"],
+        }
+        tensors = {
+            "hidden": self.state.hidden[:, lane].copy(),
+            "cell": self.state.cell[:, lane].copy(),
+            "logits": self.buffers.logits[lane],
+        }
+        metadata = {"lane": json.dumps({**(more or {}), **moving, **facts})}
+        return safetensors.numpy.save(tensors, metadata)
+
+    def _restore(
+        self, lane: int, request: Request, saved: bytes, numbers: dict[str, int]
+    ) -> dict[str, int]:
+        """Put a saved state into a lane; returns its numbers, those of the request moved on."""
+        try:
+            facts = saved_facts(saved)
+            tensors = safetensors.numpy.load(saved)
+            if facts["key"] != request.key:
+                raise ValueError("it is another request's")
+            self.state.hidden[:, lane] = tensors["hidden"]
+            self.state.cell[:, lane] = tensors["cell"]
+            self.buffers.logits[lane] = tensors["logits"]
+            self.own.nats[lane] = facts["nats"]
+            moved = {field: int(facts[field]) for field in _MOVING if field in facts}
+            # Where the prime lies among all primes differs from job to job, how much of it was read
+            # does not.
+            moved["prime_at"] = numbers["prime_start"] + int(facts["prime_read"])
+            return numbers | moved
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise DamagedError(
+                f"a saved lane cannot be used: {error}; remove it, or give --overwrite."
+            ) from None
+
+    def _place_prime(self, request: Request) -> tuple[int, int]:
+        """Where the request's prime stands among all primes; a line feed stands before it for
+        lines.
+        """
+        before = LINE if request.lines else b""
+        text = before + request.prime
+        tokens = self.writable.tokens(text)
+        place = self._places.get(text)
+        if place is None:
+            place = len(self.primes)
+            self._places[text] = place
+            self.primes = np.concatenate([self.primes, tokens])
+        return place + len(before), place + len(tokens)
+
+    def _piece(self, lane: int, name: Hashable, tokens: np.ndarray) -> Piece:
+        numbers = self.own.numbers[lane]
+        text = self.writable.vocab.decode(tokens[tokens != kernels.NOTHING])
+        ended = bool(numbers[kernels.LEFT] == 0)
+        return Piece(name, text, int(numbers[kernels.SAMPLED]), float(self.own.nats[lane]), ended)
+
+    def _remove_ended(self, pieces: list[Piece]) -> None:
+        # From behind, so that the lane that moves into a gap has been looked at already.
+        for lane in reversed(range(self.running)):
+            if pieces[lane].ended:
+                self._remove(lane)
+
+    def _remove(self, lane: int) -> None:
+        """Move the last running lane into an ended one's place."""
+        last = self.running - 1
+        self.names[lane] = self.names[last]
+        self.names.pop()
+        self.buffers.logits[lane] = self.buffers.logits[last]
+        for per_lane in self.own:
+            per_lane[lane] = per_lane[last]
+        for per_layer in self.state:
+            per_layer[:, lane] = per_layer[:, last]
+
+
+def saved_facts(saved: bytes) -> dict[str, Any]:
+    """The JSON of a saved lane; ValueError, KeyError or TypeError for anything else."""
+    size = int.from_bytes(saved[:8], "little")
+    facts: dict[str, Any] = json.loads(json.loads(saved[8 : 8 + size])["__metadata__"]["lane"])
+    return facts
+
+
+def stop_borders(stop: np.ndarray) -> np.ndarray:
+    """For each beginning of `stop`, the length of its longest proper prefix that is a suffix of it
+    too.
+    """
+    borders = np.zeros(len(stop), np.int64)
+    length = 0
+    for at in range(1, len(stop)):
+        while length and stop[at] != stop[length]:
+            length = borders[length - 1]
+        length += int(stop[at] == stop[length])
+        borders[at] = length
+    return borders

@@ -1,0 +1,173 @@
+"""The LSTM recurrence on the CPU: one large product for the inputs of all steps, one small product
+a step, and elementwise work on what is still in the cache.
+
+The same function as torch.nn.LSTM (Hochreiter and Schmidhuber 1997, with a forget gate, Gers et al.
+2000), to rounding. The oneDNN kernel behind torch.nn.LSTM runs at about half the speed of the
+processor's matrix product, and part of its time goes into fresh memory; here buffers are kept.
+benchmarks/train.py measures it. Gate order is torch.nn's: input, forget, cell, output.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+
+class Workspace:
+    """One layer's buffers, kept from step to step: what is used again costs no page faults.
+
+    A buffer belongs to one forward pass until its backward pass has been used up; so one workspace
+    serves one pass at a time.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, torch.Tensor] = {}
+
+    def take(self, name: str, like: torch.Tensor, *shape: int) -> torch.Tensor:
+        """A buffer of a shape, with the last content it had; fresh when the shape is new."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.shape != shape or buffer.dtype != like.dtype:
+            buffer = self._buffers[name] = like.new_empty(shape)
+        return buffer
+
+
+def lstm(
+    projected: torch.Tensor,
+    hidden: torch.Tensor,
+    cell: torch.Tensor,
+    weight: torch.Tensor,
+    workspace: Workspace,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run one layer over time.
+
+    projected (T, B, 4H): the inputs' product with the input weights, both biases added; it is
+    overwritten. hidden and cell (B, H): the state before. weight (4H, H): the recurrent weights.
+    Returns outputs (T, B, H) and the last cell state (B, H), both in the workspace; the last hidden
+    state is outputs[-1]. The state before gets no gradient: it is where backpropagation is
+    truncated.
+    """
+    outputs, last = _LSTM.apply(projected, hidden, cell, weight, workspace)
+    return outputs, last
+
+
+def gather(table: torch.Tensor, tokens: torch.Tensor, workspace: Workspace) -> torch.Tensor:
+    """Rows of a table (V, G) by token (T, B), in the workspace: (T, B, G). torch's embedding,
+    without fresh memory.
+    """
+    rows: torch.Tensor = _Gather.apply(table, tokens, workspace)
+    return rows
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, table: torch.Tensor, tokens: torch.Tensor, workspace: Workspace
+    ) -> torch.Tensor:
+        ctx.tokens, ctx.symbols = tokens, len(table)
+        rows = workspace.take("rows", table, tokens.numel(), table.shape[1])
+        torch.index_select(table, 0, tokens.flatten(), out=rows)
+        return rows.view(*tokens.shape, -1)
+
+    @staticmethod
+    def backward(ctx: Any, d_rows: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return (
+            torch.ops.aten.embedding_dense_backward(d_rows, ctx.tokens, ctx.symbols, -1, False),
+            None,
+            None,
+        )
+
+
+class _LSTM(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        projected: torch.Tensor,
+        hidden: torch.Tensor,
+        cell: torch.Tensor,
+        weight: torch.Tensor,
+        workspace: Workspace,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        time, batch, gates4 = projected.shape
+        size = gates4 // 4
+        gates = projected.detach()  # overwritten: activated (T, B, 4H)
+        hiddens = workspace.take("hiddens", projected, time + 1, batch, size)
+        cells = workspace.take("cells", projected, time + 1, batch, size)
+        squashed = workspace.take(
+            "squashed", projected, time, batch, size
+        )  # tanh of the cell state
+        recurrent = workspace.take("recurrent", projected, size, gates4)
+        recurrent.copy_(weight.t())  # small products are up to twice as fast this way round
+        # tanh(x) = 2 sigmoid(2x) - 1: with the cell gate's inputs doubled, one sigmoid serves all
+        # four gates.
+        recurrent[:, 2 * size : 3 * size].mul_(2)
+        gates[:, :, 2 * size : 3 * size].mul_(2)
+        hiddens[0], cells[0] = hidden, cell
+        o = gates[:, :, 3 * size :].unbind(0)
+        every, h, c, s = gates.unbind(0), hiddens.unbind(0), cells.unbind(0), squashed.unbind(0)
+        views = gates.numpy(), cells.numpy()
+        for t in range(time):
+            every[t].addmm_(h[t], recurrent).sigmoid_()
+            _step_cell(views[0], views[1], t)
+            torch.tanh(c[t + 1], out=s[t])
+            torch.mul(o[t], s[t], out=h[t + 1])
+        ctx.save_for_backward(weight)
+        ctx.kept = gates, hiddens, cells, squashed, workspace
+        return hiddens[1:], cells[time]
+
+    @staticmethod
+    def backward(
+        ctx: Any, d_outputs: torch.Tensor, d_cell: torch.Tensor
+    ) -> tuple[torch.Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        gates, hiddens, cells, squashed, workspace = ctx.kept
+        time, batch, gates4 = gates.shape
+        size = gates4 // 4
+        d_gates = workspace.take("d_gates", gates, time, batch, gates4)
+        d_c, d_h = d_cell.clone(), d_outputs[-1].clone()
+        views = [tensor.detach().numpy() for tensor in (gates, cells, squashed, d_h, d_c, d_gates)]
+        every, d_out = d_gates.unbind(0), d_outputs.unbind(0)
+        for t in range(time - 1, -1, -1):
+            _step_backward(views[0], views[1], views[2], views[3], views[4], views[5], t)
+            if t:
+                d_h.copy_(d_out[t - 1]).addmm_(every[t], weight)
+        flat, before = d_gates.view(time * batch, gates4), hiddens[:-1].view(time * batch, size)
+        return d_gates, None, None, flat.t() @ before, None
+
+
+@numba.njit(fastmath=True, error_model="numpy", cache=True)
+def _step_cell(gates: np.ndarray, cells: np.ndarray, t: int) -> None:
+    """From step t's sigmoids: the cell gate itself, and the cell state after the step."""
+    batch, size = cells.shape[1:]
+    for b in range(batch):
+        i, f, g = gates[t, b, :size], gates[t, b, size : 2 * size], gates[t, b, 2 * size : 3 * size]
+        before, after = cells[t, b], cells[t + 1, b]
+        for k in range(size):
+            g[k] = 2 * g[k] - 1
+            after[k] = f[k] * before[k] + i[k] * g[k]
+
+
+@numba.njit(fastmath=True, error_model="numpy", cache=True)
+def _step_backward(
+    gates: np.ndarray, cells: np.ndarray, squashed: np.ndarray, d_hidden: np.ndarray, d_cell: np.ndarray,
+    d_gates: np.ndarray, t: int,
+) -> None:  # fmt: skip
+    """The elementwise part of step t, in one pass: fills d_gates[t], and turns d_cell into the
+    gradient before the step.
+    """
+    batch, size = d_cell.shape
+    for b in range(batch):
+        i, f = gates[t, b, :size], gates[t, b, size : 2 * size]
+        g, o = gates[t, b, 2 * size : 3 * size], gates[t, b, 3 * size :]
+        d_i, d_f = d_gates[t, b, :size], d_gates[t, b, size : 2 * size]
+        d_g, d_o = d_gates[t, b, 2 * size : 3 * size], d_gates[t, b, 3 * size :]
+        for k in range(size):
+            d_h, s = d_hidden[b, k], squashed[t, b, k]
+            d_c = d_cell[b, k] + d_h * o[k] * (1 - s * s)
+            d_i[k] = d_c * g[k] * i[k] * (1 - i[k])
+            d_f[k] = d_c * cells[t, b, k] * f[k] * (1 - f[k])
+            d_g[k] = d_c * i[k] * (1 - g[k] * g[k])
+            d_o[k] = d_h * s * o[k] * (1 - o[k])
+            d_cell[b, k] = d_c * f[k]

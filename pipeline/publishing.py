@@ -1,0 +1,140 @@
+"""Files that appear under their final name complete, or not at all.
+
+Local files are written beside and renamed after fsync, object stores put whole objects, other
+filesystems are written beside and moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.urls import filesystem, fresh
+
+TEMPORARY = ".writing-"  # prefix of a file on its way; a reader never opens one
+# Protocols of stores where an upload is seen only when it is complete.
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"}
+
+
+@contextlib.contextmanager
+def writing(url: str) -> Iterator[IO[bytes]]:
+    """Open a new file for writing.
+
+    It is published under `url` when the block ends well, and leaves nothing otherwise.
+    """
+    fs, path = filesystem(url)
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    if isinstance(fs, LocalFileSystem):
+        writer = _writing_local(path)
+    elif protocols & _OBJECT_STORES:
+        writer = _writing_object(fs, path)
+    else:
+        writer = _writing_beside(fs, path)
+    with writer as file:
+        yield file
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    with writing(url) as file:
+        file.write(data)
+
+
+def write_json(url: str, value: Any, indent: int | None = 2) -> None:
+    text = json.dumps(value, indent=indent, ensure_ascii=False, sort_keys=True)
+    write_bytes(url, f"{text}\n".encode())
+
+
+def create(url: str, data: bytes) -> bool:
+    """Publish a new file whole, unless there is one. Of several that try, one gets True.
+
+    Atomic on local files and on object stores with conditional writes (fsspec's mode "create": S3,
+    GCS); elsewhere as good as fsspec's own check. `data` should tell its writer: a store that
+    answers late may refuse what it has just taken, and then the content decides whose file it is.
+    """
+    fs, path = fresh(url)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            _create_local(path, data)
+        else:
+            fs.pipe_file(path, data, mode="create")
+    except OSError:
+        fs.invalidate_cache()  # the file may be there by now
+        if not fs.exists(path):
+            raise
+        return bool(fs.cat_file(path) == data)
+    return True
+
+
+def temporary_name(name: str) -> str:
+    """A name for a file on its way: no two writers share one."""
+    return f"{TEMPORARY}{name}-{uuid.uuid4().hex[:8]}"
+
+
+@contextlib.contextmanager
+def _writing_object(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
+    file = fs.open(path, "wb")
+    try:
+        yield file
+    except BaseException:
+        # close() would complete the upload and publish half a file.
+        with contextlib.suppress(Exception):
+            file.discard()
+        file.closed = True  # or the file's destructor would close it
+        raise
+    file.close()
+
+
+@contextlib.contextmanager
+def _writing_beside(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
+    folder, _, name = path.rpartition("/")
+    fs.makedirs(folder, exist_ok=True)
+    temporary = f"{folder}/{temporary_name(name)}"
+    try:
+        with fs.open(temporary, "wb") as file:
+            yield file
+        fs.mv(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def _writing_local(path: str) -> Iterator[IO[bytes]]:
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, temporary_name(name))
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    # The rename is a change of the folder, and must survive a power cut too.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _create_local(path: str, data: bytes) -> None:
+    """Link a finished file to its name: a link appears whole, and only where nothing is."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, temporary_name(name))
+    write_bytes(temporary, data)
+    try:
+        os.link(temporary, path)
+    finally:
+        os.unlink(temporary)

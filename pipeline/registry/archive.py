@@ -1,0 +1,204 @@
+"""A model as one archive, to be carried from one registry to another: a zip with digests, licence
+and model card.
+
+    weights.safetensors config.json vocab.json    the model artifact
+    MODEL_CARD.md LICENCE.txt                     for people
+    model.json                                    format, name, version, tags
+    lineage.json                                  run, corpus, and every source document's digest where it is known
+    digests.json                                  SHA-256 of each file above
+
+An archive comes from anywhere, so nothing in it is believed before it has been checked: members are
+picked by name and read with bounds, never extracted, and weights that are not safetensors are
+refused.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import storage
+from pipeline.errors import DamagedError, InputError
+from pipeline.model.about import ModelAbout
+from pipeline.model.artifact import (
+    ARTIFACT,
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    check_artifact,
+    load_weights,
+)
+from pipeline.runs import DIGESTS
+
+FORMAT = 1
+LICENCE = "LICENCE.txt"
+MODEL = "model.json"
+LINEAGE = "lineage.json"
+MEMBERS = (*ARTIFACT, CARD, LICENCE, MODEL, LINEAGE, DIGESTS)
+MAX_FIGURE = 1e6  # of a loss in nats or bits
+MAX_WEIGHTS_BYTES = 8 << 30
+MAX_OTHER_BYTES = 64 << 20
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same model gives the same archive
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What an archive holds, checked: the artifact's files and card, and what it says of itself."""
+
+    name: str
+    version: str
+    files: dict[str, bytes]
+    tags: dict[str, str]
+    lineage: dict[str, Any]
+
+
+def write_archive(url: str, carried: Carried, licence: str) -> str:
+    """Publish an archive at a URL; returns its SHA-256, by which whoever gets it can tell that it
+    is this one.
+    """
+    about = {
+        "format": FORMAT,
+        "name": carried.name,
+        "version": carried.version,
+        "tags": carried.tags,
+    }
+    members = {
+        **carried.files,
+        LICENCE: licence.encode(),
+        MODEL: _json(about),
+        LINEAGE: _json(carried.lineage),
+    }
+    members[DIGESTS] = _json(
+        {name: storage.sha256_bytes(data) for name, data in sorted(members.items())}
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in MEMBERS:
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.compress_type = zipfile.ZIP_STORED if name == WEIGHTS else zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, members[name])
+    try:
+        storage.write_bytes(url, packed.getvalue())
+    except Exception as error:  # every store has exceptions of its own
+        raise InputError(
+            f"cannot write {url}: {type(error).__name__}: {error}. Choose another URL."
+        ) from None
+    return storage.sha256_bytes(packed.getbuffer())
+
+
+def read_archive(url: str, sha256: str = "") -> Carried:
+    """Read and check an archive; with `sha256` it must be that very one. InputError says what is
+    wrong with it.
+    """
+    data = storage.read_given(url, MAX_WEIGHTS_BYTES + MAX_OTHER_BYTES, "archive")
+    found = storage.sha256_bytes(data)
+    if sha256 and found != sha256.lower():
+        raise DamagedError(
+            f"{url} has SHA-256 {found}, not {sha256}; get it again from whoever exported it."
+        )
+    members = _members(url, data)
+    promised = _parsed(url, DIGESTS, members)
+    for name in MEMBERS[:-1]:
+        if promised.get(name) != storage.sha256_bytes(members[name]):
+            raise DamagedError(
+                f"{url}: {name} does not have the digest in {DIGESTS}; get the archive again."
+            )
+    carried = _parsed(url, MODEL, members)
+    lineage = _parsed(url, LINEAGE, members)
+    if carried.get("format") != FORMAT:
+        raise InputError(
+            f"{url} is not a format {FORMAT} model archive; use the program's version that wrote it."
+        )
+    files = {name: members[name] for name in (*ARTIFACT, CARD)}
+    about = check_artifact("", "", url, files).about
+    load_weights(files, url)  # weights, vocabulary and shape fit each other
+    try:
+        files[CARD].decode()
+    except UnicodeDecodeError:
+        raise DamagedError(f"{url}: {CARD} is not text; get the archive again.") from None
+    _check_registered(url, about)
+    tags = carried.get("tags")
+    if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
+        raise DamagedError(f"{url}: {MODEL} has no tags; get the archive again.")
+    name = str(carried.get("name", ""))
+    version = str(carried.get("version", ""))
+    return Carried(name, version, files, tags, lineage)
+
+
+def _members(url: str, data: bytes) -> dict[str, bytes]:
+    """The archive's members by name: exactly MEMBERS, each within its bound, whatever it says of
+    their sizes.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _check_names(url, archive.namelist())
+            return {name: _member(url, archive, name) for name in MEMBERS}
+    except InputError:
+        raise
+    except Exception as error:  # zipfile has a dozen for bytes that are no archive
+        raise DamagedError(f"{url} is not a whole zip archive ({error}); get it again.") from None
+
+
+def _check_names(url: str, names: list[str]) -> None:
+    if sorted(names) == sorted(MEMBERS):
+        return
+    odd = sorted(set(names) ^ set(MEMBERS))
+    if not odd:
+        odd = sorted(name for name in names if names.count(name) > 1)
+    shown = ", ".join(map(repr, odd[:5]))
+    raise InputError(f"{url} is not a model archive: {shown} missing, unknown or there twice.")
+
+
+def _member(url: str, archive: zipfile.ZipFile, name: str) -> bytes:
+    """One member, read up to its bound: what the archive says of its size may be a lie."""
+    info = archive.getinfo(name)
+    most = MAX_WEIGHTS_BYTES if name == WEIGHTS else MAX_OTHER_BYTES
+    if name == WEIGHTS and info.compress_type != zipfile.ZIP_STORED:
+        # A few kilobytes could unpack to the whole bound. Ours are stored: weights do not compress.
+        raise InputError(
+            f"{url}: {name} is compressed, which no archive of ours has; get it from who exported it."
+        )
+    with archive.open(name) as member:
+        data = member.read(min(most, info.file_size) + 1)
+    if len(data) > most:
+        raise InputError(f"{url}: {name} has more than {most:,} bytes; it is not a model of ours.")
+    return data
+
+
+def _parsed(url: str, name: str, members: dict[str, bytes]) -> dict[str, Any]:
+    try:
+        value = json.loads(members[name])
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{url}: {name} is not JSON ({error}); get the archive again.") from None
+    if not isinstance(value, dict):
+        raise DamagedError(f"{url}: {name} is not what it should be; get the archive again.")
+    return value
+
+
+def _check_registered(url: str, about: ModelAbout) -> None:
+    """What registering and sampling read of a config beyond the model's shape."""
+    try:
+        figures = [about.metrics[key] for key in ("val_loss", "val_bits_per_byte")]
+    except KeyError as error:
+        raise DamagedError(f"{url}: {CONFIG} lacks {error}; get the archive again.") from None
+    for section in ("lineage", "sampling"):
+        if getattr(about, section) is None:
+            raise DamagedError(f"{url}: {CONFIG} lacks {section!r}; get the archive again.")
+    assert about.lineage is not None
+    assert about.sampling is not None
+    are_figures = all(
+        type(figure) in (int, float) and abs(figure) < MAX_FIGURE for figure in figures
+    )
+    corpus = about.corpus
+    texts = [corpus.name, corpus.version, corpus.fingerprint, about.lineage.documents_sha256]
+    are_texts = all(isinstance(text, str) for text in [*texts, about.sampling.precision])
+    if not (are_figures and are_texts):
+        raise DamagedError(f"{url}: {CONFIG} is not a registered model's; get the archive again.")
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

@@ -1,0 +1,269 @@
+"""Registered models seen from outside: what there is, how good, where it comes from; and carried
+between registries.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import runs, storage
+from pipeline.corpora.manifest import (
+    DOCUMENTS,
+    MANIFEST,
+    Corpus,
+    corpus_url,
+    open_corpus,
+    open_version,
+)
+from pipeline.errors import InputError
+from pipeline.model.about import CorpusReference, Lineage
+from pipeline.model.artifact import CARD, WEIGHTS, load_network, parse_about
+from pipeline.registry.archive import Carried, read_archive, write_archive
+from pipeline.registry.champion import score_on
+from pipeline.registry.models import CHAMPION, DIGEST_TAG, SETTINGS_TAG, Models, ModelVersion
+from pipeline.registry.tracking import RUN_TAG
+
+IMPORTED_TAG = "imported_from"
+EVAL_LANES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRow:
+    """One registered version in a list: what it learned, how good it is, how old (seconds)."""
+
+    name: str
+    version: str
+    aliases: list[str]
+    corpus: str
+    val_bits_per_byte: float | None
+    val_loss: float | None
+    precision: str
+    run_id: str
+    imported_from: str
+    age_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionLineage:
+    """Where a version comes from: run, corpus, sources, and the digests of source documents.
+
+    `sources.documents_sha256` is of all documents, and is in the version's tags: a corpus that is
+    still there proves itself by it. `corpus_url` and `run_url` are None for what is not under this
+    root any more.
+    """
+
+    model: str
+    imported_from: str
+    run_id: str
+    mlflow_run_id: str
+    run_url: str | None
+    corpus: CorpusReference
+    corpus_url: str | None
+    sources: Lineage | None
+    documents: list[tuple[str, str]]  # path, SHA-256 (hex)
+    weights_sha256: str
+    train: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "imported_from": self.imported_from,
+            "run": {
+                "run_id": self.run_id,
+                "mlflow_run_id": self.mlflow_run_id,
+                "url": self.run_url,
+            },
+            "corpus": {**self.corpus.to_json(), "url": self.corpus_url},
+            "sources": self.sources.to_json() if self.sources else {},
+            "documents": [{"path": path, "sha256": digest} for path, digest in self.documents],
+            "weights_sha256": self.weights_sha256,
+            "train": self.train,
+        }
+
+
+def list_models(models: Models, name: str = "") -> list[ModelRow]:
+    """A row for each registered version, by name and number."""
+    versions = models.versions_of(name) if name else models.versions()
+    if name and not versions:
+        raise InputError(
+            f"no model {name!r} at {models.uri}; `models.py list` shows what is registered."
+        )
+    aliases = {name: models.aliases(name) for name in {version.name for version in versions}}
+    now = time.time()
+    return [
+        ModelRow(
+            name=version.name,
+            version=version.version,
+            aliases=sorted(
+                alias
+                for alias, number in aliases[version.name].items()
+                if number == version.version
+            ),
+            corpus=version.tags.get("corpus", ""),
+            val_bits_per_byte=_number(version.tags.get("val_bits_per_byte")),
+            val_loss=_number(version.tags.get("val_loss")),
+            precision=version.tags.get("precision", "fp32"),
+            run_id=version.tags.get(RUN_TAG, ""),
+            imported_from=version.tags.get(IMPORTED_TAG, ""),
+            age_s=now - version.created,
+        )
+        for version in sorted(versions, key=lambda version: (version.name, version.number))
+    ]
+
+
+def lineage(
+    models: Models, version: ModelVersion, root: str, documents: int | None = 10
+) -> VersionLineage:
+    """Where a version comes from, with the digests of at most `documents` source documents (None:
+    all).
+    """
+    about = parse_about(models.download(version), version.uri)
+    run_id = version.tags.get(RUN_TAG, "")
+    run_url = runs.run_url(root, run_id)
+    corpus = _corpus_still_there(root, about.corpus)
+    listed = _documents(corpus) if corpus else []
+    return VersionLineage(
+        model=version.uri,
+        imported_from=version.tags.get(IMPORTED_TAG, ""),
+        run_id=run_id,
+        mlflow_run_id=version.mlflow_run_id,
+        run_url=run_url if runs.is_run(run_url) else None,
+        corpus=about.corpus,
+        corpus_url=corpus.url if corpus else None,
+        sources=about.lineage,
+        documents=listed[:documents],
+        weights_sha256=version.tags.get(f"{DIGEST_TAG}{WEIGHTS}", ""),
+        train=about.train,
+    )
+
+
+def compare(
+    models: Models, one: ModelVersion, other: ModelVersion, root: str, corpus: str = ""
+) -> dict[str, Any]:
+    """Two versions' bits per byte on one validation text.
+
+    That is their registered figures when both learned one corpus version; else both are scored on
+    `corpus` (NAME or NAME@VERSION; default: the newest version of what the first one learned).
+    """
+    same_text = one.tags.get("corpus_fingerprint") == other.tags.get("corpus_fingerprint")
+    if same_text and not corpus:
+        scores = [float(version.tags["val_bits_per_byte"]) for version in (one, other)]
+        text = one.tags["corpus"]
+        figures = "registered"
+    else:
+        opened = open_corpus(root, corpus or one.tags["corpus"].partition("@")[0])
+        scores = [score_on(models, version, opened, EVAL_LANES) for version in (one, other)]
+        text = f"{opened.name}@{opened.version}"
+        figures = "scored now"
+    better = one if scores[0] <= scores[1] else other
+    return {
+        "text": f"val of {text}",
+        "figures": figures,
+        "val_bits_per_byte": {one.uri: scores[0], other.uri: scores[1]},
+        "better": better.uri,
+        "by": abs(scores[0] - scores[1]),
+    }
+
+
+def export_model(models: Models, version: ModelVersion, root: str, url: str) -> dict[str, Any]:
+    """Write a version as one archive (archive.py)."""
+    origin = lineage(models, version, root, documents=None)
+    files = {**models.download(version), CARD: version.description.encode()}
+    carried = Carried(version.name, version.version, files, version.tags, origin.to_json())
+    digest = write_archive(url, carried, licence_text(version, origin.sources or Lineage()))
+    return {
+        "model": version.uri,
+        "archive": url,
+        "sha256": digest,
+        "documents": len(origin.documents),
+    }
+
+
+def import_model(models: Models, url: str, name: str = "", sha256: str = "") -> ModelVersion:
+    """Register an archive's model as the next version of its own name, or of `name`.
+
+    No alias moves: whoever imports promotes by hand.
+    """
+    carried = read_archive(url, sha256)
+    name = name or carried.name
+    _check_name(name)
+    tags = {
+        IMPORTED_TAG: f"{carried.name}/{carried.version} in {url}",
+        SETTINGS_TAG: carried.tags.get(SETTINGS_TAG, ""),
+    }
+    run_id = carried.tags.get(RUN_TAG) or runs.new_run_id()
+    mlflow_id = models.tracking.start_import(name, url, carried.lineage)
+    try:
+        version = models.register(name, mlflow_id, run_id, carried.files, tags)
+    except BaseException:
+        models.tracking.end_run(mlflow_id, "FAILED")
+        raise
+    models.tracking.end_run(mlflow_id, "FINISHED")
+    return version
+
+
+def promote(models: Models, version: ModelVersion) -> dict[str, Any]:
+    """Make a version the champion, whatever the figures say."""
+    before = models.champion(version.name)
+    models.promote(version)
+    return {
+        "model": version.uri,
+        "alias": CHAMPION,
+        "before": before.uri if before else None,
+    }
+
+
+def parameters(models: Models, version: ModelVersion) -> int:
+    """Weights in a version's model."""
+    network, _, _ = load_network(models.download(version), version.uri)
+    return network.num_parameters()
+
+
+def licence_text(version: ModelVersion, sources: Lineage) -> str:
+    """What is known of the licence of the text that the weights were made of."""
+    stated = sources.licence or "not stated"
+    where = sources.url or ", ".join(sources.sources)
+    return (
+        f"The weights of {version.name}/{version.version} were made from text with this licence: {stated}\n"
+        f"The text is from: {where}\n"
+        "Whoever shares the weights or their samples should look at what that licence asks for.\n"
+    )
+
+
+def _corpus_still_there(root: str, reference: CorpusReference) -> Corpus | None:
+    """The corpus version that a config names, if it is under this root still and is that one."""
+    url = storage.join(corpus_url(root, reference.name), reference.version)
+    if not storage.exists(storage.join(url, MANIFEST)):
+        return None
+    corpus = open_version(url)
+    return corpus if corpus.fingerprint == reference.fingerprint else None
+
+
+def _documents(corpus: Corpus) -> list[tuple[str, str]]:
+    """(path, SHA-256) of every source document, in path order."""
+    data = storage.read_bytes(storage.join(corpus.url, DOCUMENTS))
+    table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
+    # A document that a split cuts has a row in each.
+    rows = set(zip(table["path"].to_pylist(), table["digest"].to_pylist(), strict=True))
+    return [
+        (path.decode("utf-8", "surrogateescape"), digest.hex()) for path, digest in sorted(rows)
+    ]
+
+
+def _check_name(name: str) -> None:
+    is_plain = name.isprintable() and not any(character in name for character in "/:.%\"'")
+    if not name or not is_plain:
+        raise InputError(
+            f"model name {name!r} cannot be registered: give --name without / : . % or quotes."
+        )
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None

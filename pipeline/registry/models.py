@@ -1,0 +1,334 @@
+"""Registered models: versions with their tags and files, aliases, and the champion's.
+
+A version's tags hold the digests of its files. They are what is trusted: files come back from
+wherever the server keeps them, and are believed only with these digests.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
+
+from pipeline import storage
+from pipeline.errors import InputError
+from pipeline.model.about import ModelAbout
+from pipeline.model.artifact import ARTIFACT, CARD, parse_about, read_files
+from pipeline.registry.tracking import RUN_TAG, Tracking, folder_of, tracking_uri
+
+CHAMPION = "champion"
+DIGEST_TAG = "sha256."
+SETTINGS_TAG = "train_settings"
+_HOUSE = Path(__file__).parent.parent  # the package pipeline: a registered model carries it
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # for an unknown name, and alias
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered version: its name, number, tags and the URI of its artifacts."""
+
+    name: str
+    version: str
+    tags: dict[str, str]
+    created: float = 0.0  # seconds since 1970
+    mlflow_run_id: str = ""
+    model_id: str = ""  # of the logged model that holds its files
+    description: str = ""
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+    @property
+    def number(self) -> int:
+        return int(self.version)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the artifact's files, as they were registered."""
+        return {file: self.tags.get(f"{DIGEST_TAG}{file}", "") for file in ARTIFACT}
+
+
+class Models:
+    """The model registry of a tracking server."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self.tracking = tracking
+        self.client = tracking.client
+
+    @property
+    def uri(self) -> str:
+        return self.tracking.uri
+
+    def register(
+        self,
+        name: str,
+        mlflow_id: str,
+        run_id: str,
+        files: dict[str, bytes],
+        tags: dict[str, str],
+    ) -> ModelVersion:
+        """Register a model's files (publication.publishable) under a models-from-code pyfunc.
+
+        Their digests go into the version's tags, with figures, lineage and `tags`; the card is the
+        version's description.
+        """
+        about = parse_about(files, name)
+        logged = self._log_model(mlflow_id, files)
+        self._ensure_model(name)
+        version = self.client.create_model_version(
+            name,
+            logged.model_uri,
+            run_id=mlflow_id,
+            tags=_version_tags(about, files, run_id) | tags,
+            model_id=logged.model_id,
+            description=files[CARD].decode(),
+        )
+        return _model_version(version)
+
+    def versions(self, wanted: str = "") -> list[ModelVersion]:
+        """Every registered version that a registry filter takes."""
+        found: list[ModelVersion] = []
+        token = None
+        with self.tracking.answering():
+            while token != "":
+                page = self.client.search_model_versions(wanted, page_token=token)
+                found += map(_model_version, page)
+                token = page.token or ""
+        return found
+
+    def versions_of(self, name: str) -> list[ModelVersion]:
+        return self.versions(f"name = '{name}'")
+
+    def champion(self, name: str) -> ModelVersion | None:
+        """The champion of a model; None when there is none. A server that does not answer is an
+        InputError.
+        """
+        with self.tracking.answering():
+            try:
+                return _model_version(self.client.get_model_version_by_alias(name, CHAMPION))
+            except MlflowException as error:
+                if error.error_code in _ABSENT:
+                    return None
+                raise
+
+    def promote(self, version: ModelVersion) -> None:
+        """Make a version the champion of its name."""
+        self.client.set_registered_model_alias(version.name, CHAMPION, version.version)
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """A model's aliases, and the version number of each."""
+        with self.tracking.answering():
+            aliases = self.client.get_registered_model(name).aliases
+            return {alias: str(number) for alias, number in aliases.items()}
+
+    def trained(self, name: str, settings: str, fingerprint: str) -> ModelVersion | None:
+        """The newest version of a model with this digest of settings and corpus fingerprint, if
+        any.
+        """
+        same = [
+            version
+            for version in self.versions_of(name)
+            if version.tags.get(SETTINGS_TAG) == settings
+            and version.tags.get("corpus_fingerprint") == fingerprint
+        ]
+        return max(same, key=lambda version: version.number, default=None)
+
+    def registered_from(self, run_id: str) -> ModelVersion | None:
+        """The newest version that a run, by our id or MLflow's, was registered as; None when there
+        is none.
+        """
+        if not run_id.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            return None  # it would be read as part of the filter
+        found = self.versions(f"run_id = '{run_id}'")
+        if not found:
+            found = self.versions(f"tags.`{RUN_TAG}` = '{run_id}'")
+        return max(found, key=lambda version: version.number, default=None)
+
+    def resolve(self, uri: str) -> ModelVersion:
+        """The version behind models:/NAME@ALIAS or models:/NAME/VERSION; what does not exist is an
+        InputError.
+        """
+        name, alias, number = _parse_model_uri(uri)
+        with self.tracking.answering():
+            try:
+                if alias:
+                    return _model_version(self.client.get_model_version_by_alias(name, alias))
+                return _model_version(self.client.get_model_version(name, number))
+            except MlflowException as error:
+                if error.error_code not in _ABSENT:
+                    raise
+                reason = str(error).splitlines()[0]
+                known = sorted(model.name for model in self.client.search_registered_models())
+                raise InputError(
+                    f"no model {uri} at {self.uri} ({reason}); "
+                    f"registered are: {', '.join(known) or 'none'}."
+                ) from None
+
+    def named(self, reference: str) -> ModelVersion:
+        """The version behind NAME (its champion, else its newest), NAME@ALIAS, NAME/VERSION, or a
+        models: URI of these.
+        """
+        name = reference.removeprefix("models:").lstrip("/")
+        if "@" in name or "/" in name:
+            return self.resolve(f"models:/{name}")
+        version = self.champion(name)
+        if version is None:
+            newest_first = sorted(self.versions_of(name), key=lambda version: -version.number)
+            version = newest_first[0] if newest_first else None
+        # Where there is none, resolving says so, and what there is.
+        return version or self.resolve(f"models:/{name}@{CHAMPION}")
+
+    def download(self, version: ModelVersion) -> dict[str, bytes]:
+        """The artifact's three files, checked against the digests in the version's tags."""
+        with tempfile.TemporaryDirectory() as folder:
+            for file in ARTIFACT:
+                _download(f"{version.uri}/artifacts/{file}", folder)
+            return read_files(storage.join(folder, "artifacts"), ARTIFACT, version.digests)
+
+    def _log_model(self, mlflow_id: str, files: dict[str, bytes]) -> Any:
+        with folder_of(files) as folder, warnings.catch_warnings():
+            # `predict` is unannotated on purpose (pyfunc.py), and MLflow says so each time.
+            ours = ".*(type hints|input example)"
+            warnings.filterwarnings("ignore", message=ours, category=UserWarning)
+            with mlflow.start_run(run_id=mlflow_id):
+                return mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(_HOUSE / "registry" / "pyfunc.py"),
+                    artifacts={file: str(Path(folder) / file) for file in files},
+                    code_paths=[str(_HOUSE)],
+                    pip_requirements=_requirements(),  # without them MLflow looks for 7-8 s
+                    signature=_signature(),
+                )
+
+    def _ensure_model(self, name: str) -> None:
+        try:
+            self.client.get_registered_model(name)
+        except MlflowException:
+            self.client.create_registered_model(name)
+
+
+def corpus_references(root: str, corpus: str) -> dict[str, list[str]]:
+    """Versions of a corpus that registered models were trained on: version -> names of the models'
+    versions.
+    """
+    uri = tracking_uri(root)
+    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
+        return {}
+    found: dict[str, list[str]] = {}
+    for version in Models(Tracking(root)).versions():
+        name, _, number = version.tags.get("corpus", "").partition("@")
+        if name == corpus:
+            found.setdefault(number, []).append(f"model {version.name}/{version.version}")
+    return found
+
+
+def _version_tags(about: ModelAbout, files: dict[str, bytes], run_id: str) -> dict[str, str]:
+    """What a version says of itself: digests, corpus, figures, where it comes from."""
+    tags = {f"{DIGEST_TAG}{file}": storage.sha256_bytes(data) for file, data in files.items()}
+    tags |= {
+        "corpus": str(about.corpus),
+        "corpus_fingerprint": about.corpus.fingerprint,
+        RUN_TAG: run_id,
+    }
+    for figure in ("val_loss", "val_bits_per_byte"):
+        tags[figure] = repr(float(about.metrics[figure]))
+    if about.lineage:
+        tags["documents_sha256"] = about.lineage.documents_sha256
+    if about.sampling:
+        tags["precision"] = about.sampling.precision
+        for precision in ("nats_fp32", "nats_int8"):
+            nats = getattr(about.sampling, precision)
+            if nats is not None:
+                tags[precision] = repr(nats)
+    commit = _git_commit()
+    if commit:
+        tags["git_commit"] = commit
+    return tags
+
+
+def _model_version(found: Any) -> ModelVersion:
+    """MLflow's version as ours."""
+    return ModelVersion(
+        name=found.name,
+        version=str(found.version),
+        tags=dict(found.tags),
+        created=found.creation_timestamp / 1000,
+        mlflow_run_id=found.run_id or "",
+        model_id=found.model_id or _logged_model(found.source or ""),
+        description=found.description or "",
+    )
+
+
+def _logged_model(source: str) -> str:
+    """The logged model that a version's source names, models:/m-...: some stores do not say it
+    otherwise.
+    """
+    name = source.removeprefix("models:/")
+    return name if name != source and name.startswith("m-") else ""
+
+
+def _git_commit() -> str:
+    """The commit of the code that is running: $UNREASONABLE_GIT_COMMIT, else what git says; ""
+    where nobody knows.
+    """
+    given = os.environ.get("UNREASONABLE_GIT_COMMIT")
+    if given:
+        return given
+    command = ["git", "-C", str(_HOUSE), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def _download(uri: str, folder: str) -> None:
+    try:
+        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"cannot fetch {uri}: {reason}; is the artifact store there?") from None
+
+
+def _parse_model_uri(uri: str) -> tuple[str, str, str]:
+    """(name, alias, version) of a models: URI; one of the latter two is empty."""
+    rest = uri.removeprefix("models:").lstrip("/")
+    name, _, alias = rest.partition("@")
+    if name and alias:
+        return name, alias, ""
+    name, _, number = rest.partition("/")
+    if name and number.isdigit():
+        return name, "", number
+    raise InputError(f"model {uri!r} is neither models:/NAME@ALIAS nor models:/NAME/VERSION.")
+
+
+def _signature() -> ModelSignature:
+    params = [
+        ParamSpec("num_chars", "long", 200),
+        ParamSpec("temperature", "double", 1.0),
+        ParamSpec("top_k", "long", 0),
+        ParamSpec("top_p", "double", 1.0),
+        ParamSpec("stop", "string", ""),
+        ParamSpec("lines", "long", 0),
+        ParamSpec("seed", "long", 1),
+    ]
+    text = Schema([ColSpec("string")])
+    return ModelSignature(text, text, ParamSchema(params))
+
+
+def _requirements() -> list[str]:
+    """What the model's code needs, at the versions that it was made with."""
+    from importlib.metadata import version
+
+    packages = ("fsspec", "mlflow", "numba", "numpy", "safetensors", "torch")
+    return [f"{package}=={version(package).partition('+')[0]}" for package in packages]

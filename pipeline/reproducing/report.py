@@ -1,0 +1,46 @@
+"""What a recipe came to, for people: an excerpt, figures, where everything is, and how to go on."""
+
+from __future__ import annotations
+
+import json
+
+from pipeline import storage
+from pipeline.reproducing.stages import Reproduction
+
+EXCERPT_LINES = 10
+_EXCERPT_BYTES = 4000
+
+
+def report(done: Reproduction) -> str:
+    """The report of a recipe that ran to its end."""
+    assert done.sampled is not None
+    first_line = storage.read_bytes(done.sampled.samples).split(b"\n")[0]
+    shown = storage.join(done.sampled.output, json.loads(first_line)["file"])
+    table = "   ".join(f"{name} {value:.3f}" for name, value in done.bits_per_byte.items())
+    model = done.trained.model
+    again = (
+        f"python jobs/sample.py --root {done.root} --model {model} "
+        f"--temperature 0.5 --seed 2 --output {done.root}/samples/safer"
+    )
+    return f"""
+an excerpt of {shown}:
+
+{_excerpt(shown)}
+
+bits per byte on the validation text:  {table}
+
+corpus   {done.built.url}
+run      {done.trained.run}
+model    {model}, tracked at {done.trained.tracking_uri}
+samples  {done.sampled.samples}
+
+go on:   mlflow ui --backend-store-uri {done.trained.tracking_uri}
+         {again}
+         python jobs/reproduce.py --recipe PATH   (a recipe of your own; see jobs/recipes/)"""
+
+
+def _excerpt(url: str) -> str:
+    """The first lines of a sample, without the very first, which may begin in the middle of one."""
+    text = storage.read_range(url, 0, _EXCERPT_BYTES).decode("utf-8", "replace")
+    lines = text.splitlines()[1 : EXCERPT_LINES + 1]
+    return "\n".join(f"    {line}" for line in lines)

@@ -1,0 +1,124 @@
+"""A run's folder: what its files are called, and which of its checkpoints is complete, newest,
+best.
+
+    <root>/runs/<run_id>/start.json              what the run was started with, before its workers start
+    <root>/runs/<run_id>/init/                   with init_from: the model that it starts from
+    <root>/runs/<run_id>/metrics.jsonl           a row a step, as of the newest checkpoint
+    <root>/runs/<run_id>/checkpoint-00000500/    complete when its digests.json is there
+    <root>/runs/<run_id>/samples/                texts of the model as it learned
+    <root>/runs/<run_id>/run.json                what the run came to, once its model is registered
+
+This file knows names and completeness alone. What is inside a checkpoint is
+training/checkpoint.py's business.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from typing import Any
+
+from pipeline import storage
+from pipeline.errors import InputError
+
+START = "start.json"
+END = "run.json"
+METRICS = "metrics.jsonl"
+INIT = "init"
+SAMPLES = "samples"
+STATE = "state.json"
+DIGESTS = "digests.json"
+CHECKPOINT_FORMAT = 2
+_PREFIX = "checkpoint-"
+
+
+def new_run_id() -> str:
+    """Time and chance: sorts by age, never meets another."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def runs_url(root: str) -> str:
+    """The folder of all runs under a root."""
+    return storage.join(root, "runs")
+
+
+def run_url(root: str, run_id: str) -> str:
+    return storage.join(runs_url(root), run_id)
+
+
+def is_run(url: str) -> bool:
+    """Whether a folder is a run's: what it was started with is written first."""
+    return storage.exists(storage.join(url, START))
+
+
+def checkpoint_name(step: int) -> str:
+    return f"{_PREFIX}{step:08d}"
+
+
+def step_of(name: str) -> int:
+    """The step in a checkpoint's name."""
+    return int(name.removeprefix(_PREFIX))
+
+
+def write_checkpoint(url: str, files: dict[str, bytes]) -> None:
+    """Write files and, last, their digests: what makes the folder a checkpoint."""
+    for name, data in files.items():
+        storage.write_bytes(storage.join(url, name), data)
+    digests = {name: storage.sha256_bytes(data) for name, data in files.items()}
+    storage.write_json(storage.join(url, DIGESTS), digests)
+
+
+def complete(run: str) -> list[str]:
+    """Names of a run's complete checkpoints, oldest first."""
+    found = [name for name in storage.names(run) if name.startswith(_PREFIX)]
+    return [name for name in found if storage.exists(storage.join(run, name, DIGESTS))]
+
+
+def newest(run: str) -> str | None:
+    """Name of the newest complete checkpoint; None when there is none."""
+    there = complete(run)
+    return there[-1] if there else None
+
+
+def best(run: str) -> str | None:
+    """Name of the complete checkpoint with the lowest val_loss; None when none was evaluated.
+
+    Of equals it is the earliest.
+    """
+    scored = []
+    for name in complete(run):
+        val_loss = read_state(storage.join(run, name))["val_loss"]
+        if val_loss is not None and math.isfinite(val_loss):
+            scored.append((val_loss, name))
+    return min(scored)[1] if scored else None
+
+
+def read_state(checkpoint: str) -> dict[str, Any]:
+    """The parsed state.json of the checkpoint at a URL; another format is refused by name."""
+    state = storage.read_json(storage.join(checkpoint, STATE))
+    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+        raise InputError(
+            f"{checkpoint} is not a format {CHECKPOINT_FORMAT} checkpoint; "
+            "go on with the program's version that wrote it."
+        )
+    return state
+
+
+def prune(run: str, keep: int) -> None:
+    """Remove all checkpoints but the newest `keep` and the best.
+
+    A checkpoint disappears with its digests, which go first. What a killed write left behind goes
+    too, once a newer checkpoint is complete.
+    """
+    there = complete(run)
+    if not there:
+        return
+    kept: set[str | None] = set(there)
+    if len(there) > keep:
+        kept = {*there[-keep:], best(run)}
+    for name in storage.names(run):
+        if name.startswith(_PREFIX) and name not in kept and name < there[-1]:
+            if name in there:
+                storage.remove(storage.join(run, name, DIGESTS))
+            storage.remove_tree(storage.join(run, name))

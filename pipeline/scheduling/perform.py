@@ -1,0 +1,123 @@
+"""An attempt as a job of its own: how a scheduler submits it, and what the job does on the cluster.
+
+The job is `python jobs/schedule.py --root ROOT --perform CORPUS/NUMBER`. It runs the attempt's
+command once and records how that came out, so that the ledger knows it even if the cluster and its
+memory of jobs are lost later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.scheduling.ledger import FAILED, SUCCEEDED, Attempt, Ledger, Outcome
+from pipeline.scheduling.scheduler import JobState
+
+log = logging.getLogger("unreasonable")
+
+Record = Callable[[Attempt, Outcome], None]
+
+_ERROR_CHARS = 500
+# What the ledger keeps of the JSON line that a job ends with.
+_KEPT = (
+    "version",
+    "built",
+    "model",
+    "champion",
+    "val_bits_per_byte",
+    "run_id",
+    "url",
+    "seconds",
+)
+
+
+class Cluster(Protocol):
+    """A cluster that runs commands under ids."""
+
+    def start(self, job_id: str, entrypoint: str) -> None:
+        """Submit a command under an id; one that the cluster knows already is left alone."""
+
+    def has_ended(self, job_id: str) -> bool | None:
+        """Whether a job has ended, well or not; None for an id that the cluster does not know."""
+
+
+@dataclass(frozen=True)
+class ClusterJobs:
+    """A cluster's jobs as the scheduler sees them."""
+
+    cluster: Cluster
+    root: str
+
+    def submit(self, attempt: Attempt) -> None:
+        which = f"{attempt.corpus}/{attempt.number}"
+        command = ["python", "jobs/schedule.py", "--root", self.root, "--perform", which]
+        self.cluster.start(attempt.job_id, shlex.join(command))
+
+    def state(self, job_id: str) -> JobState:
+        has_ended = self.cluster.has_ended(job_id)
+        if has_ended is None:
+            return JobState.UNKNOWN
+        return JobState.OVER if has_ended else JobState.UNDER_WAY
+
+
+def perform(ledger: Ledger, which: str, folder: Path, record: Record) -> dict[str, Any]:
+    """Run the command of an attempt, CORPUS/NUMBER, once, and record how it came out.
+
+    `folder` is the project's: commands name jobs in it. `record` gets the outcome before the ledger
+    does, so that whoever waits for the ledger finds it recorded.
+    """
+    corpus, _, number = which.partition("/")
+    attempt = ledger.entry(corpus, int(number)).attempt
+    if not ledger.start(attempt):
+        log.info("%s has been started before; nothing to do", attempt.job_id)
+        return {"attempt": attempt.job_id, "status": "started before"}
+    outcome = _run([sys.executable, *attempt.command], folder)
+    record(attempt, outcome)
+    ledger.end(attempt, SUCCEEDED if outcome.exit_status == 0 else FAILED, outcome)
+    return {"attempt": attempt.job_id, **outcome.to_json()}
+
+
+def _run(command: list[str], folder: Path) -> Outcome:
+    """Run a job, its log passed on to ours. Its error is the last line that it logged."""
+    began = time.monotonic()
+    last_line = ""
+    # Output goes to a file: two pipes read one after the other would block a job that fills the
+    # second.
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+        assert process.stderr is not None
+        for line in process.stderr:
+            sys.stderr.write(line)
+            last_line = line.strip() or last_line
+        exit_status = process.wait()
+        output.seek(0)
+        result = _last_json(output.read())
+    return Outcome(
+        error="" if exit_status == 0 else last_line[-_ERROR_CHARS:],
+        exit_status=exit_status,
+        seconds=round(time.monotonic() - began, 1),
+        result={key: result[key] for key in _KEPT if key in result},
+    )
+
+
+def _last_json(output: str) -> dict[str, Any]:
+    """The JSON object on the last line of a job's output; empty where there is none."""
+    lines = output.splitlines()
+    if not lines:
+        return {}
+    try:
+        value = json.loads(lines[-1])
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

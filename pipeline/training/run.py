@@ -1,0 +1,212 @@
+"""One training run from end to end: Ray Train, the journal published to MLflow, the best checkpoint
+registered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline import runs, storage
+from pipeline.corpora.manifest import Corpus
+from pipeline.errors import InputError
+from pipeline.model.about import CorpusReference
+from pipeline.model.artifact import parse_about
+from pipeline.registry.champion import promote_if_better
+from pipeline.registry.fetch import fetch_model
+from pipeline.registry.models import SETTINGS_TAG, Models, ModelVersion
+from pipeline.registry.publication import publishable
+from pipeline.registry.tracking import RUN_TAG, Tracking, best_effort
+from pipeline.training import journal
+from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig, settings_digest
+from pipeline.training.loop import RunResult
+from pipeline.training.preflight import RunStart
+
+log = logging.getLogger("unreasonable")
+
+PUBLISH_EVERY_S = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """A training run as its job reports it. `result` is None for a model that was there already.
+
+    A run that was asked to stop has no model yet: `model` is "".
+    """
+
+    run_id: str
+    run: str
+    tracking_uri: str
+    mlflow_run_id: str = ""
+    corpus: str = ""
+    result: RunResult | None = None
+    model: str = ""
+    champion: bool = False
+    val_loss: float | None = None
+    val_bits_per_byte: float | None = None
+
+    @property
+    def stopped(self) -> bool:
+        return self.result is not None and self.result.stopped
+
+    def to_json(self) -> dict[str, Any]:
+        value = asdict(self) | (self.result.to_json() if self.result else {})
+        del value["result"]
+        if not self.model:
+            for key in ("model", "champion", "val_loss", "val_bits_per_byte"):
+                del value[key]
+        return value
+
+
+def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) -> TrainedRun:
+    """Train, register the best checkpoint as the next version of model `name`, and let the champion
+    rule decide.
+
+    A run that was asked to stop is not registered; it can be resumed.
+    """
+    from pipeline.training.on_ray import run_training
+
+    run_id = config.resume or runs.new_run_id()
+    run = runs.run_url(root, run_id)
+    tracking = Tracking(root)
+    if not config.resume:
+        config = _prepare(config, root, run, name, corpus)
+    mlflow_id = _start_tracking(tracking, name, run_id, config, corpus)
+    log.info("run %s: %s", run_id, run)
+    publisher = Publisher(tracking, mlflow_id, run)
+    publisher.start()
+    status = "FAILED"
+    try:
+        result = run_training(config, root, run_id, name, corpus)
+        status = "KILLED" if result.stopped else "FINISHED"
+    finally:
+        publisher.stop()
+        with best_effort("the run's end"):
+            tracking.end_run(mlflow_id, status)
+    trained = TrainedRun(
+        run_id=run_id,
+        run=run,
+        tracking_uri=tracking.uri,
+        mlflow_run_id=mlflow_id,
+        corpus=f"{corpus.name}@{corpus.version}",
+        result=result,
+    )
+    if result.stopped:
+        return trained
+    models = Models(tracking)
+    version = _register_best(models, trained, root, name, corpus)
+    promoted = promote_if_better(models, version, corpus, config.eval_lanes)
+    end = {"model": version.uri, "mlflow_run_id": mlflow_id, **result.to_json()}
+    storage.write_json(storage.join(run, runs.END), end)
+    return dataclasses.replace(trained, champion=promoted, **_registered(version))
+
+
+def ensure_trained(config: TrainConfig, root: str, name: str, corpus: Corpus) -> TrainedRun:
+    """`run_experiment`, unless a version of the model with these settings and this corpus version
+    is registered.
+    """
+    tracking = Tracking(root)
+    settings = settings_digest(asdict(config))
+    version = Models(tracking).trained(name, settings, corpus.fingerprint)
+    if version is None:
+        return run_experiment(config, root, name, corpus)
+    run_id = version.tags[RUN_TAG]
+    log.info("model %s: %s was trained with these settings on this corpus", name, version.uri)
+    return TrainedRun(
+        run_id=run_id,
+        run=runs.run_url(root, run_id),
+        tracking_uri=tracking.uri,
+        **_registered(version),
+    )
+
+
+def _prepare(config: TrainConfig, root: str, run: str, name: str, corpus: Corpus) -> TrainConfig:
+    """Write what the run starts with: start.json, and the model that it starts from. Returns the
+    settings resolved.
+    """
+    if config.init_from:
+        artifact = fetch_model(config.init_from, root)
+        # The version, not the alias, which may move before the run is resumed.
+        config = dataclasses.replace(config, init_from=artifact.uri)
+        runs.write_checkpoint(storage.join(run, runs.INIT), artifact.files)
+    reference = CorpusReference(corpus.name, corpus.version, corpus.fingerprint)
+    RunStart(reference, name, asdict(config)).write(run)
+    return config
+
+
+def _start_tracking(
+    tracking: Tracking, name: str, run_id: str, config: TrainConfig, corpus: Corpus
+) -> str:
+    """The run in MLflow; settings that may differ on resume are tags there, since a param cannot
+    change.
+    """
+    settings = {key: str(value) for key, value in asdict(config).items()}
+    changeable = MAY_CHANGE | ENDS
+    params = {key: value for key, value in settings.items() if key not in changeable}
+    tags = {key: value for key, value in settings.items() if key in changeable}
+    return tracking.start_run(name, run_id, params, tags, corpus)
+
+
+def _register_best(
+    models: Models, trained: TrainedRun, root: str, name: str, corpus: Corpus
+) -> ModelVersion:
+    """Register the checkpoint with the lowest validation loss."""
+    best = runs.best(trained.run)
+    if best is None:
+        raise InputError(
+            f"run {trained.run_id} has no evaluated checkpoint to register; train longer."
+        )
+    files = publishable(storage.join(trained.run, best), name, corpus, root)
+    # The settings that the checkpoint was made with, which a session that resumed the run may not
+    # share.
+    tags = {SETTINGS_TAG: settings_digest(parse_about(files, name).train)}
+    return models.register(name, trained.mlflow_run_id, trained.run_id, files, tags)
+
+
+def _registered(version: ModelVersion) -> dict[str, Any]:
+    """What a job says of a registered version."""
+    return {
+        "model": version.uri,
+        "val_loss": float(version.tags["val_loss"]),
+        "val_bits_per_byte": float(version.tags["val_bits_per_byte"]),
+    }
+
+
+class Publisher(threading.Thread):
+    """Sends rows of a run's journal to MLflow while it trains: each once, when a checkpoint has
+    made it final.
+    """
+
+    def __init__(self, tracking: Tracking, mlflow_id: str, run: str) -> None:
+        super().__init__(daemon=True, name="journal-publisher")
+        self.tracking = tracking
+        self.mlflow_id = mlflow_id
+        self.run_folder = run
+        self.published = tracking.published_step(mlflow_id)
+        self.last_seen: str | None = None
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(PUBLISH_EVERY_S):
+            self._publish()
+
+    def stop(self) -> None:
+        """Send what is left, then end."""
+        self.ended.set()
+        self.join()
+        self._publish()
+
+    def _publish(self) -> None:
+        with best_effort("new metrics"):
+            newest = runs.newest(self.run_folder)
+            if newest is None or newest == self.last_seen:
+                return
+            final = runs.step_of(newest)
+            data = storage.read_bytes(storage.join(self.run_folder, runs.METRICS))
+            rows = [row for row in journal.rows(data) if self.published < row["step"] <= final]
+            self.tracking.log_rows(self.mlflow_id, rows)
+            self.published = final
+            self.last_seen = newest

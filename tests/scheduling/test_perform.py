@@ -1,0 +1,207 @@
+"""Attempts as jobs: real processes, a real ledger, a cluster that only notes what it is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.scheduling import perform as module
+from pipeline.scheduling.ledger import Attempt, Ledger, Outcome
+from pipeline.scheduling.perform import ClusterJobs, perform
+from pipeline.scheduling.scheduler import JobState
+from tests.scheduling.pretend import attempt
+
+
+class Project:
+    """A folder with a job in it, a ledger with an attempt to run it, and what was recorded."""
+
+    def __init__(self, folder: Path, script: str, *arguments: str) -> None:
+        (folder / "project").mkdir()
+        (folder / "project" / "job.py").write_text(script)
+        self.folder = folder / "project"
+        self.ledger = Ledger(str(folder / "root"))
+        self.attempt = attempt(number=7, command=("job.py", *arguments))
+        self.ledger.append(self.attempt)
+        self.recorded: list[tuple[Attempt, Outcome]] = []
+
+    def record(self, attempt: Attempt, outcome: Outcome) -> None:
+        assert self.ledger.entry("c", 7).status == "running"  # the ledger is told last
+        self.recorded.append((attempt, outcome))
+
+    def perform(self) -> dict[str, Any]:
+        return perform(self.ledger, "c/7", self.folder, self.record)
+
+
+GOOD = """
+import json, os, sys
+print("on the way", file=sys.stderr)
+print("not this line")
+result = {"version": "v1", "built": True, "model": "models:/m/1", "champion": False,
+          "val_bits_per_byte": 1.5, "run_id": "r", "url": "u", "seconds": 3, "secret": "x"}
+assert sys.argv[1:] == ["--root", "/r"], sys.argv
+print(json.dumps(result | {"model": os.path.basename(os.getcwd())}))
+"""
+
+
+def test_an_attempt_is_run_and_recorded(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    project = Project(tmp_path, GOOD, "--root", "/r")
+    done = project.perform()
+    ended = project.ledger.entry("c", 7).ended
+    assert ended is not None
+    assert ended.status == "succeeded"
+    kept = {
+        "version": "v1",
+        "built": True,
+        "model": "project",  # it ran in the project's folder
+        "champion": False,
+        "val_bits_per_byte": 1.5,
+        "run_id": "r",
+        "url": "u",
+        "seconds": 3,
+    }
+    assert ended.outcome.result == kept
+    assert (ended.outcome.exit_status, ended.outcome.error) == (0, "")
+    assert project.recorded == [(project.attempt, ended.outcome)]
+    seconds = ended.outcome.seconds
+    assert seconds is not None
+    assert 0.0 <= seconds < 100
+    assert seconds == round(seconds, 1)
+    assert done == {
+        "attempt": "nightly-20260501T120100Z-build-0-c-7",
+        "error": "",
+        "exit_status": 0,
+        "seconds": seconds,
+        "result": kept,
+    }
+    # The job's log is passed on, its output is not: ours ends with our own JSON line.
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "on the way\n")
+
+
+def test_a_failure_keeps_the_last_line_of_the_log(tmp_path: Path) -> None:
+    script = """
+import sys
+print('{"run_id": "r"}')
+print("first\\nerror: no such folder", file=sys.stderr)
+print("   \\n", file=sys.stderr)
+sys.exit(2)
+"""
+    project = Project(tmp_path, script)
+    done = project.perform()
+    ended = project.ledger.entry("c", 7).ended
+    assert ended is not None
+    assert ended.status == "failed"
+    assert ended.outcome.error == "error: no such folder"
+    assert ended.outcome.result == {"run_id": "r"}
+    assert done["exit_status"] == ended.outcome.exit_status == 2
+    assert "status" not in done
+
+
+def test_a_long_line_keeps_its_end(tmp_path: Path) -> None:
+    project = Project(tmp_path, "import sys; sys.exit('a' * 600 + 'b' * 499)")
+    assert project.perform()["error"] == "a" + "b" * 499
+
+
+def test_a_job_that_was_killed_is_a_failure(tmp_path: Path) -> None:
+    project = Project(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    done = project.perform()
+    assert (done["exit_status"], done["error"], done["result"]) == (-9, "", {})
+    assert project.ledger.entry("c", 7).status == "failed"
+
+
+def test_a_job_that_talks_much_is_not_blocked(tmp_path: Path) -> None:
+    script = """
+import sys
+print("x" * 1_000_000)
+print("y" * 1_000_000, file=sys.stderr)
+print('{"version": "v2"}')
+"""
+    assert Project(tmp_path, script).perform()["result"] == {"version": "v2"}
+
+
+def test_bytes_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
+    script = """
+import sys
+sys.stdout.buffer.write(b'\\xff\\n{"version": "v3"}\\n')
+sys.stderr.buffer.write(b'\\xff\\n')
+sys.exit(1)
+"""
+    done = Project(tmp_path, script).perform()
+    assert (done["result"], done["error"]) == ({"version": "v3"}, "\ufffd")
+
+
+@pytest.mark.parametrize("last", ["", "print()", "print('done')", "print('[1]')", "print(1)"])
+def test_a_job_without_a_result_has_none(tmp_path: Path, last: str) -> None:
+    assert Project(tmp_path, last).perform()["result"] == {}
+
+
+def test_an_attempt_is_run_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "unreasonable")
+    project = Project(tmp_path, "open('runs', 'a').write('x')")
+    project.perform()
+    job_id = project.attempt.job_id
+    assert project.perform() == {"attempt": job_id, "status": "started before"}
+    assert (project.folder / "runs").read_text() == "x"
+    assert len(project.recorded) == 1
+    assert caplog.messages == [f"{job_id} has been started before; nothing to do"]
+
+
+def test_what_is_recorded_is_what_the_ledger_holds(tmp_path: Path) -> None:
+    project = Project(tmp_path, "print('{}')")
+    project.perform()
+    ((_, outcome),) = project.recorded
+    path = tmp_path / "root" / "schedules" / "c" / "000007.ended.json"
+    told = json.loads(path.read_text())
+    assert sorted(outcome.to_json()) == ["error", "exit_status", "result", "seconds"]
+    assert sorted(told) == ["by", "error", "exit_status", "result", "seconds", "status", "time"]
+
+
+# ---- as the scheduler submits it
+
+
+class Notes:
+    """A cluster that notes what it is asked to start."""
+
+    def __init__(self, **ended: bool) -> None:
+        self.started: list[tuple[str, str]] = []
+        self.ended = ended
+
+    def start(self, job_id: str, entrypoint: str) -> None:
+        self.started.append((job_id, entrypoint))
+
+    def has_ended(self, job_id: str) -> bool | None:
+        return self.ended.get(job_id)
+
+
+def test_an_attempt_is_submitted_as_a_job_that_performs_it() -> None:
+    notes = Notes()
+    ClusterJobs(notes, "s3://b/my root").submit(attempt(corpus="linux", number=17))
+    assert notes.started == [
+        (
+            "nightly-20260501T120100Z-build-0-linux-17",
+            "python jobs/schedule.py --root 's3://b/my root' --perform linux/17",
+        )
+    ]
+
+
+def test_the_state_of_a_job() -> None:
+    jobs = ClusterJobs(Notes(over=True, running=False), "/r")
+    assert jobs.state("over") is JobState.OVER
+    assert jobs.state("running") is JobState.UNDER_WAY
+    assert jobs.state("nobody's") is JobState.UNKNOWN
+
+
+def test_seconds_are_those_that_the_job_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([100.0, 103.26])
+    project = Project(tmp_path, "")
+
+    class Time:
+        monotonic = staticmethod(lambda: next(times))
+
+    monkeypatch.setattr(module, "time", Time)
+    assert project.perform()["seconds"] == 3.3

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.scheduling.ledger import FAILED, SUCCEEDED
+from pipeline.scheduling.scheduler import Scheduler
+from pipeline.scheduling.watch import run_to_end, watch
+from tests.scheduling.pretend import BROKEN, BUILT, START, Cluster, plan, scheduler_at
+
+
+class StoppedError(Exception):
+    """Ctrl-C, for a test."""
+
+
+class Clock:
+    """Time that passes only in sleep; after each sleep something happens."""
+
+    def __init__(self, *events: Callable[[], object], start: datetime = START) -> None:
+        self.time = start
+        self.events = list(events)
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += timedelta(seconds=seconds)
+        if not self.events:
+            raise StoppedError
+        self.events.pop(0)()
+
+
+def nothing() -> None:
+    """What happens while nothing happens."""
+
+
+def stages(scheduler: Scheduler) -> list[tuple[str, str]]:
+    entries = scheduler.ledger.entries("pystdlib")
+    return [(entry.attempt.stage, entry.status) for entry in entries]
+
+
+# ---- for good
+
+
+def test_a_watch_looks_every_five_seconds_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "unreasonable")
+    scheduler, _ = scheduler_at(tmp_path, plan("a"), plan("b", recipe="names"))
+    clock = Clock(*[nothing] * 6)
+    with pytest.raises(StoppedError):
+        watch(scheduler, clock.now, clock.sleep)
+    assert clock.slept == [5.0] * 7
+    # 12:00:30 + 30 s: the look of 12:01:00 submits both.
+    assert caplog.messages[0] == (
+        "2 schedules; looking every 5s; Ctrl-C ends the scheduler, not its jobs"
+    )
+    assert [message.split()[0] for message in caplog.messages[1:]] == ["submitting"] * 2
+
+
+def test_a_look_that_fails_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Away(Cluster):
+        looks = 0
+
+        def submit(self, attempt: object) -> None:
+            self.looks += 1
+            raise OSError(f"the cluster\n  is away {self.looks} {'x' * 500}")
+
+    scheduler, _ = scheduler_at(tmp_path)
+    away = Away(scheduler.ledger)
+    broken = Scheduler(scheduler.schedules, scheduler.ledger, away, scheduler.root)
+    clock = Clock(*[nothing] * 2, start=START)
+    with pytest.raises(StoppedError):
+        watch(broken, lambda: clock.now() + timedelta(minutes=len(clock.slept)), clock.sleep)
+    assert clock.slept == [5.0] * 3
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [record.message[:40] for record in warnings] == [
+        "looking again in 5s: the cluster is away",
+        "looking again in 5s: the cluster is away",
+    ]
+    assert [len(record.message) for record in warnings] == [len("looking again in 5s: ") + 500] * 2
+
+
+def test_ctrl_c_ends_a_watch(tmp_path: Path) -> None:
+    scheduler, _ = scheduler_at(tmp_path)
+
+    def interrupt() -> datetime:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watch(scheduler, interrupt, lambda seconds: None)
+
+
+# ---- until one firing is over
+
+
+def test_a_build_is_awaited(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("a", cron="0 3 * * *"))
+    clock = Clock(nothing, nothing, cluster.run)
+    run_to_end(scheduler, "a", clock.now, clock.sleep)
+    assert clock.slept == [1.0] * 3
+    assert stages(scheduler) == [("build", SUCCEEDED)]
+    (entry,) = scheduler.ledger.entries("pystdlib")
+    assert entry.attempt.instant == "20260501T120030Z"
+
+
+def test_a_training_is_awaited_too(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("a", cron="0 3 * * *", train={}))
+    clock = Clock(nothing, cluster.run, nothing, cluster.run)
+    run_to_end(scheduler, "a", clock.now, clock.sleep)
+    assert len(clock.slept) == 4
+    assert stages(scheduler) == [("build", SUCCEEDED), ("train", SUCCEEDED)]
+
+
+def test_retries_are_awaited_until_none_is_left(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(
+        tmp_path, plan("a", cron="0 3 * * *", retries=1, retry_after_s=10.0)
+    )
+    # The ledger's clock is the real one: attempts end now.
+    clock = Clock(
+        lambda: cluster.run(FAILED, BROKEN),
+        *[nothing] * 30,
+        lambda: cluster.run(FAILED, BROKEN),
+        start=datetime.now(UTC),
+    )
+    run_to_end(scheduler, "a", clock.now, clock.sleep)
+    assert len(clock.slept) == 32
+    assert stages(scheduler) == [("build", FAILED)] * 2
+
+
+def test_another_firing_of_the_corpus_is_not_the_awaited_one(tmp_path: Path) -> None:
+    """What ended before does not end the wait."""
+    scheduler, cluster = scheduler_at(tmp_path, plan("a", cron="0 3 * * *"))
+    scheduler.run_now("a", START - timedelta(hours=1))
+    cluster.run(SUCCEEDED, BUILT)
+    clock = Clock(nothing, nothing, cluster.run)
+    run_to_end(scheduler, "a", clock.now, clock.sleep)
+    assert len(clock.slept) == 3
+
+
+def test_a_person_who_waits_sees_what_is_wrong(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path)
+    with pytest.raises(InputError, match="no schedule 'b'"):
+        run_to_end(scheduler, "b")
+
+    def away() -> None:
+        cluster.lose_head()
+        cluster.fail_before = True
+
+    clock = Clock(away)
+    with pytest.raises(Exception, match=r"^$") as failed:
+        run_to_end(scheduler, "every", clock.now, clock.sleep)
+    assert failed.typename == "KilledError"

@@ -1,9 +1,10 @@
-"""Time per stage of the demo and how much of it is engine start-up, from a real run in a fresh root.
+"""Time per stage of the demo and how much of it is engine start-up, from a real run in a fresh
+root.
 
     python benchmarks/demo.py [--recipe NAME]
 
-Start-up is measured, not guessed: the moment before each stage's engine call and the first line of real work in the
-stage's own output are both on one clock. Ends with one JSON line.
+Start-up is measured, not guessed: the moment before each stage's engine call and the first line of
+real work in the stage's own output are both on one clock. Ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ HOUSE = Path(__file__).parent.parent
 STAGES = (
     ("corpus", "starting a local Ray", "read pystdlib"),
     ("train", "run ", "parameters,"),
-    ("sample", "sample models:", "files 0-0: sampling"),
+    # Sampled in the training's process: what is left of start-up is opening the model.
+    ("sample", "sample models:", "sample pystdlib:"),
 )
 
 

@@ -1,14 +1,16 @@
-"""Sampling speed: our engine against torch, a character at a time, side by side; and the whole job with its start-up.
+"""Sampling speed: our engine against torch, a character at a time, side by side; and the whole job
+with its start-up.
 
     python benchmarks/sample.py [--rounds 3] [--seconds 2] [--shape 2x512] [--no_job]
 
-Baselines are what a person would write: a network fed one character a step, softmax and multinomial on its output. fp32
-is the best of torch.nn.LSTM and stacked LSTMCells, with oneDNN on and off and with one and two threads; int8 is torch's
-dynamic quantisation of the nn.LSTM network with one and two threads. Ours is the engine on two threads, each with half of
-the lanes as two actors have them; one lane is on one thread. All take turns in every round; ratios are taken within a
-round, and the median is reported. Ceilings are measured in the same run: torch's large float32 and int8 products for
-many lanes, reading memory of the weights' size for one. The job writes 64 files of 100,000 characters with two actors
-on a local Ray. Ends with one JSON line.
+Baselines are what a person would write: a network fed one character a step, softmax and multinomial
+on its output. fp32 is the best of torch.nn.LSTM and stacked LSTMCells, with oneDNN on and off and
+with one and two threads; int8 is torch's dynamic quantisation of the nn.LSTM network with one and
+two threads. Ours is the engine on two threads, each with half of the lanes as two actors have them;
+one lane is on one thread. All take turns in every round; ratios are taken within a round, and the
+median is reported. Ceilings are measured in the same run: torch's large float32 and int8 products
+for many lanes, reading memory of the weights' size for one. The job writes 64 files of 100,000
+characters with two actors on a local Ray. Ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -30,16 +32,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipeline import runs
 from pipeline.corpora.vocab import Vocab
-from pipeline.engine.engine import Engine, Request
-from pipeline.training import checkpoint
-from pipeline.training.config import ModelConfig
+from pipeline.engine.engine import engine_of
+from pipeline.engine.request import Request
+from pipeline.model.about import CorpusReference, ModelAbout
+from pipeline.model.artifact import artifact_files
+from pipeline.model.config import ModelConfig
 from pipeline.model.network import CharRNN, initialize
 
 SHAPES = {"2x512": (2, 512), "3x512": (3, 512), "3x700": (3, 700)}
 LANES = (1, 16, 64, 256)
-SYMBOLS, ACTORS = 100, 2
-JOB_FILES, JOB_CHARS = 64, 100_000
+SYMBOLS = 100
+ACTORS = 2
+JOB_FILES = 64
+JOB_CHARS = 100_000
 
 
 def main() -> None:
@@ -180,7 +187,7 @@ def _speed(network: PerCharacter, lanes: int, seconds: float, threads: int, oned
 
 
 def _ours(model: CharRNN, lanes: int, precision: Any) -> Callable[[float], float]:
-    engine = Engine(model, Vocab("byte", range(SYMBOLS)), [(0, 1)], precision)
+    engine = engine_of(model, Vocab("byte", range(SYMBOLS)), ((0, 1),), precision)
     shares = [lanes] if lanes == 1 else [lanes // ACTORS] * ACTORS
     warm = engine.lanes(1)
     warm.start(0, Request(0, 10))
@@ -203,7 +210,9 @@ def _ours(model: CharRNN, lanes: int, precision: Any) -> Callable[[float], float
 
 
 def ceilings() -> dict[str, float]:
-    """torch's best products on all cores, operations a second, and one thread's reading, bytes a second, by size."""
+    """torch's best products on all cores, operations a second, and one thread's reading, bytes a
+    second, by size.
+    """
     found = {"fp32 operations": 0.0, "int8 operations": 0.0}
     torch.set_num_threads(1)
     for rows, inputs, outputs in ((1024, 1024, 1024), (64, 512, 2048), (16, 512, 2048)):
@@ -238,7 +247,9 @@ def _best(call: Callable[[], Any]) -> float:
 def share(
     model: CharRNN, lanes: int, found: dict[str, Any], limits: dict[str, float]
 ) -> dict[str, float]:
-    """Our speed over what the ceilings allow: products for many lanes; for one, reading every weight for every character."""
+    """Our speed over what the ceilings allow: products for many lanes; for one, reading every
+    weight for every character.
+    """
     size, layers = model.config.hidden_size, model.config.num_layers
     weights = (2 * layers - 1) * 4 * size * size + size * SYMBOLS
     shares = {}
@@ -256,15 +267,13 @@ def job(model: CharRNN, precision: str) -> dict[str, Any]:
     engine = _ours(model, JOB_FILES, precision)
     with tempfile.TemporaryDirectory() as root:
         vocab = Vocab("byte", range(SYMBOLS))
-        about = {
-            "corpus": {"name": "none"},
-            "first_tokens": [(0, 1)],
-            "step": 0,
-            "train": {},
-            "metrics": {},
-        }
-        url = str(Path(root, "runs", "bench", checkpoint.name(1)))
-        checkpoint.write(url, checkpoint.artifact_files(model, vocab, about))
+        about = ModelAbout(
+            model=model.config,
+            corpus=CorpusReference("none", "none", "none"),
+            first_tokens=((0, 1),),
+        )
+        url = str(Path(root, "runs", "bench", runs.checkpoint_name(1)))
+        runs.write_checkpoint(url, artifact_files(model, vocab, about))
         before = engine(5.0)
         command = [
             sys.executable, "jobs/sample.py", "--root", root, "--model", url, "--num_files", str(JOB_FILES), "--num_chars",

@@ -1,11 +1,13 @@
-"""Training speed: our job against a bare PyTorch loop, side by side, and what a step and a checkpoint cost besides.
+"""Training speed: our job against a bare PyTorch loop, side by side, and what a step and a
+checkpoint cost besides.
 
     python benchmarks/train.py [--rounds 3] [--seconds 15]
 
-The baseline is one process with all cores: torch.nn.LSTM over one-hot characters, a linear head, clip_grad_norm_, Adam,
-state carried from step to step. Ours is the training job itself on a local Ray, with one worker that has all cores and
-with a worker for each core; its speed is taken from the journal's clock, without start-up and evaluation. Baseline and
-jobs take turns in every round, ratios are taken within a round, and their median is reported. Ends with one JSON line.
+The baseline is one process with all cores: torch.nn.LSTM over one-hot characters, a linear head,
+clip_grad_norm_, Adam, state carried from step to step. Ours is the training job itself on a local
+Ray, with one worker that has all cores and with a worker for each core; its speed is taken from the
+journal's clock, without start-up and evaluation. Baseline and jobs take turns in every round,
+ratios are taken within a round, and their median is reported. Ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -167,7 +169,9 @@ def job(
     cpus: int,
     **changes: Any,
 ) -> float:
-    """Characters a second of the training job, from its journal: the first fifth of the rows is left out."""
+    """Characters a second of the training job, from its journal: the first fifth of the rows is
+    left out.
+    """
     from pipeline.corpora.manifest import open_corpus
     from pipeline.training.on_ray import run_training
 
@@ -184,16 +188,18 @@ def job(
 
 
 def outside(root: str, shape: dict[str, int], seconds: float) -> dict[str, float]:
-    """Shares of a step, in one process: what is neither forward, backward nor optimiser. With its parts."""
+    """Shares of a step, in one process: what is neither forward, backward nor optimiser. With its
+    parts.
+    """
     import torch
 
     from pipeline.corpora.manifest import open_corpus
-    from pipeline.training import rank
     from pipeline.training.lanes import LanePlan
     from pipeline.training.optim import FlatGradient
+    from pipeline.training.trainer import Trainer
 
     torch.set_num_threads(CORES)
-    trainer = rank.Trainer(
+    trainer = Trainer(
         settings(shape, max_steps=10**6), open_corpus(root, "pystdlib"), torch.device("cpu")
     )
     spent: dict[str, float] = {}
@@ -216,7 +222,7 @@ def outside(root: str, shape: dict[str, int], seconds: float) -> dict[str, float
         (FlatGradient, "clip"),
     ):
         timed(owner, name)
-    timed(trainer, "_accumulated")
+    timed(trainer, "_accumulate")
     timed(trainer.optimizer, "step")
     for _ in range(3):
         trainer.train_step()
@@ -227,7 +233,7 @@ def outside(root: str, shape: dict[str, int], seconds: float) -> dict[str, float
         trainer.journal.append(row)
         steps += 1
     total = time.perf_counter() - began
-    work = spent["_accumulated"] - spent["batch"] + spent["step"]
+    work = spent["_accumulate"] - spent["batch"] + spent["step"]
     shares = {key: round(spent[key] / total, 5) for key in ("batch", "zero", "reduce", "clip")}
     return {
         "share": round(1 - work / total, 4),
@@ -237,7 +243,9 @@ def outside(root: str, shape: dict[str, int], seconds: float) -> dict[str, float
 
 
 def checkpoint_cost(root: str, run: str, shape: dict[str, int], seconds: float) -> dict[str, float]:
-    """What checkpoints cost training while they are written beside it, as a share of a minute with one."""
+    """What checkpoints cost training while they are written beside it, as a share of a minute with
+    one.
+    """
     every = max(2, round(0.3 * job_steps(shape, seconds)))
     job(root, run, shape, 2 * seconds, CORES, 1, checkpoint_every=every)
     rows = [
@@ -250,7 +258,8 @@ def checkpoint_cost(root: str, run: str, shape: dict[str, int], seconds: float) 
         for before, after in itertools.pairwise(rows)
     ]
     plain = statistics.median(gap for gap, step in gaps if step % every)
-    # The step after a save begins late, and some steps run beside the write: count all that is above the median.
+    # The step after a save begins late, and some steps run beside the write: count all that is
+    # above the median.
     window = max(1, round(1.0 / plain))
     extra, saves = 0.0, 0
     for at, (_, step) in enumerate(gaps):

@@ -174,11 +174,9 @@ def _substitute(
 
 
 def _deduplicated(anchors: list[Anchor]) -> list[Anchor]:
-    """Drop anchors that say nothing new, and of several at one text offset keep the last."""
+    """Drop anchors that say nothing new."""
     kept: list[Anchor] = []
     for offset, source in anchors:
-        if kept and kept[-1][0] == offset:
-            kept.pop()
         if kept:
             text_start, source_start = kept[-1]
             if source_start + (offset - text_start) == source:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.registry.tracking import Registry
+from pipeline.registry.models import Models
+from pipeline.registry.tracking import Tracking
 from tests.servers import free_port, running
 
 HOUSE = Path(__file__).parent.parent.parent
@@ -53,10 +54,10 @@ def test_the_tracking_server_lets_in_who_has_the_password(
     for password, let_in in (("a-long-password", True), ("a-guess", False)):
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
         if let_in:
-            assert Registry(str(tmp_path)).versions() == []
+            assert Models(Tracking(str(tmp_path))).versions() == []
             continue
         with pytest.raises(InputError) as refused:
-            Registry(str(tmp_path)).versions()
+            Models(Tracking(str(tmp_path))).versions()
         assert len(str(refused.value).splitlines()) == 1
         assert "MLFLOW_TRACKING_USERNAME" in str(refused.value)
         assert password not in str(refused.value)

@@ -13,11 +13,11 @@ import pytest
 HOUSE = Path(__file__).parent.parent.parent
 
 SCRIPT = """
-import dataclasses, json, sys, threading, time
+import json, sys, threading, time
 import ray
 from ray.cluster_utils import Cluster
+from pipeline import runs
 from pipeline.corpora.manifest import open_corpus
-from pipeline.training import checkpoint
 from pipeline.training.config import TrainConfig
 from pipeline.training.on_ray import run_training
 
@@ -29,19 +29,19 @@ config = TrainConfig(
     max_epochs=0, max_steps=20000, eval_every=20000, checkpoint_every=200, num_workers="1:2",
 )
 run = f"{root}/runs/r"
-came_to = {}
+results = []
 def train():
-    came_to.update(run_training(config, root, "r", "r", open_corpus(root, "texts")))
+    results.append(run_training(config, root, "r", "r", open_corpus(root, "texts")))
 thread = threading.Thread(target=train)
 thread.start()
 def worlds():
-    states = [checkpoint.read_state(f"{run}/{name}") for name in checkpoint.complete(run)]
+    states = [runs.read_state(f"{run}/{name}") for name in runs.complete(run)]
     return [state["world_size"] for state in states]
 def wait_for(world):
     for _ in range(1500):
         if world in worlds()[-1:]:
             return
-        assert thread.is_alive(), came_to
+        assert thread.is_alive(), results
         time.sleep(0.1)
     raise TimeoutError(f"world of {world}: {worlds()}")
 wait_for(1)
@@ -52,7 +52,7 @@ wait_for(1)
 thread.join()
 rows = [json.loads(line) for line in open(f"{run}/metrics.jsonl")]
 every_step = [row["step"] for row in rows] == list(range(1, 20001))
-print(json.dumps({"every_step": every_step, "step": came_to["step"]}))
+print(json.dumps({"every_step": every_step, "step": results[0].step}))
 ray.shutdown()
 cluster.shutdown()
 """

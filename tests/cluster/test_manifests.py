@@ -145,11 +145,21 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "required": ["rayVersion", "headGroupSpec", "workerGroupSpecs"],
         "properties": {
             "rayVersion": {"const": version("ray")},
-            "headGroupSpec": {"required": ["rayStartParams", "template"], "properties": {"template": TEMPLATE}},
+            "headGroupSpec": {
+                "required": ["rayStartParams", "template"],
+                "properties": {"template": TEMPLATE},
+            },
             "workerGroupSpecs": {
                 "type": "array",
                 "items": {
-                    "required": ["groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"],
+                    "required": [
+                        "groupName",
+                        "replicas",
+                        "minReplicas",
+                        "maxReplicas",
+                        "rayStartParams",
+                        "template",
+                    ],
                     "properties": {
                         "template": TEMPLATE,
                         "rayStartParams": {"additionalProperties": {"type": "string"}},
@@ -159,20 +169,30 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             },
         },
     },
-    "RayJob": {"required": ["entrypoint", "clusterSelector", "submissionMode", "ttlSecondsAfterFinished"]},
+    "RayJob": {
+        "required": ["entrypoint", "clusterSelector", "submissionMode", "ttlSecondsAfterFinished"]
+    },
     "CronJob": {
         "required": ["schedule", "concurrencyPolicy", "jobTemplate"],
         "properties": {
             "concurrencyPolicy": {"const": "Forbid"},
             "jobTemplate": {
-                "properties": {"spec": {"required": ["template", "backoffLimit"], "properties": {"template": TEMPLATE}}},
+                "properties": {
+                    "spec": {
+                        "required": ["template", "backoffLimit"],
+                        "properties": {"template": TEMPLATE},
+                    }
+                },
             },
         },
     },
     "Deployment": {"required": ["selector", "template"], "properties": {"template": TEMPLATE}},
-    "StatefulSet": {"required": ["selector", "serviceName", "template"], "properties": {"template": TEMPLATE}},
+    "StatefulSet": {
+        "required": ["selector", "serviceName", "template"],
+        "properties": {"template": TEMPLATE},
+    },
     "Service": {"required": ["selector", "ports"]},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import mlflow
 import pytest
+
+import jobs.schedule
+from pipeline.scheduling.ledger import Ledger, Outcome
+from tests.scheduling.pretend import attempt
 
 HOUSE = Path(__file__).parent.parent.parent
 PLANTED = "planted-6f1d2c"
@@ -176,3 +180,105 @@ def test_two_schedulers_with_a_clock_of_minutes_and_one_killed(
     ]
     assert len({attempt["by"] for attempt in attempts}) >= 1
     assert os.path.exists(tmp_path / "root" / "corpora" / "mine" / "LATEST")
+
+
+# ---- the command, without a cluster
+
+
+class Noting:
+    """In place of RayJobs: jobs that are submitted, and end at once without a word."""
+
+    started: ClassVar[list[str]] = []
+
+    def start(self, job_id: str, entrypoint: str) -> None:
+        self.started.append(entrypoint)
+
+    def has_ended(self, job_id: str) -> bool | None:
+        return True
+
+
+@pytest.fixture
+def noting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr("cluster.submission.RayJobs", Noting)
+    Noting.started.clear()
+    return Noting.started
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[Any, dict[str, Any]]:
+    """Exit status and JSON line of the job, run in this process."""
+    status: Any = 0
+    try:
+        jobs.schedule.main(list(arguments))
+    except SystemExit as ended:
+        status = ended.code
+    return status, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_a_list_shows_what_there_is_and_submits_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], noting: list[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(RECIPE.format(source="/texts"))
+    plan = schedules(tmp_path, "yearly|cron: '0 5 2 1 *'", "never|cron: '0 0 31 2 *'")
+    root = str(tmp_path / "root")
+    status, result = command(capsys, "--root", root, "--schedule", plan, "--list")
+    assert (status, noting) == (0, [])
+    assert sorted(result) == ["root", "schedules"]
+    assert result["root"] == root
+    yearly, never = result["schedules"]
+    assert yearly["next"].endswith("-01-02T05:00:00+00:00")
+    assert (never["schedule"], never["corpus"], never["next"]) == ("never", "mine", None)
+    assert not (tmp_path / "root").exists()
+
+
+def test_a_firing_that_is_given_up_is_exit_status_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], noting: list[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(RECIPE.format(source="/texts"))
+    plan = schedules(tmp_path, "broken|cron: '0 5 2 1 *', retries: 0")
+    root = str(tmp_path / "root")
+    arguments = ("--root", root, "--schedule", plan)
+    status, result = command(capsys, *arguments, "--once")
+    assert (status, noting) == (0, [])
+    assert (result["failed"], result["exit_status"]) == ([], 0)
+    status, result = command(capsys, *arguments, "--run_now", "broken")
+    assert noting == [f"python jobs/schedule.py --root {root} --perform mine/1"]
+    assert status == 1
+    assert (result["failed"], result["exit_status"]) == (["broken"], 1)
+    (row,) = result["schedules"]
+    assert (row["status"], row["error"]) == ("failed", "the job was killed")
+    assert command(capsys, *arguments, "--once")[0] == 1
+    assert command(capsys, *arguments, "--list")[0] == 0
+
+
+def test_a_submitted_job_ends_as_its_command_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = []
+    monkeypatch.setattr(jobs.schedule, "record", lambda *said: recorded.append(said))
+    root = str(tmp_path / "root")
+    build = ("jobs/build_corpus.py", "--root", root, "--often")
+    ledger = Ledger(root)
+    ledger.append(attempt(corpus="mine", command=build))
+    status, result = command(capsys, "--root", root, "--perform", "mine/1")
+    assert status == result["exit_status"] == 2
+    assert "often" in result["error"]
+    ((recorded_attempt, outcome),) = recorded
+    assert recorded_attempt == ledger.entry("mine", 1).attempt
+    assert outcome.exit_status == 2
+    status, result = command(capsys, "--root", root, "--perform", "mine/1")
+    assert (status, result["status"]) == (0, "started before")
+
+
+def test_an_attempt_shows_in_mlflow(tmp_path: Path) -> None:
+    root = f"{tmp_path}/root"
+    one = attempt(command=("jobs/build_corpus.py", "--root", root))
+    jobs.schedule.record(one, Outcome(exit_status=0, seconds=2.5, result={"version": "v1"}))
+    failed = Outcome(error="disk full", exit_status=1, seconds=1.5, result={})
+    jobs.schedule.record(attempt(tried=1, command=one.command), failed)
+    client = mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db")
+    experiment = client.get_experiment_by_name("schedules")
+    retry, first = client.search_runs([experiment.experiment_id], order_by=["tags.tried DESC"])
+    assert (first.info.run_name, first.info.status) == (one.job_id, "FINISHED")
+    assert (retry.info.status, retry.data.tags["error"]) == ("FAILED", "disk full")
+    assert first.data.tags["version"] == "v1"
+    assert first.data.metrics == {"seconds": 2.5}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,6 +15,11 @@ import pytest
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import Corpus, open_corpus
+
+
+def corpus_config(**changes: Any) -> CorpusConfig:
+    """Settings of a corpus `x`, the default but for the changes."""
+    return CorpusConfig(**{"name": "x", "source": "x", **changes})
 
 
 def build(root: Path, source: object, **changes: object) -> Corpus:

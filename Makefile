@@ -23,7 +23,7 @@ demo: setup  ## corpus, training, registered model and a 100,000-character sampl
 	$(BIN)/python jobs/reproduce.py --recipe pystdlib
 
 test: setup  ## the suite
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadgroup
 
 test-long: setup  ## what takes minutes each: kill schedules, elastic runs
 	$(BIN)/python -m pytest -m long

@@ -1,1 +1,4 @@
-"""How a person starts things: each file parses, calls one pipeline function, and says where the result is."""
+"""How a person starts things.
+
+Each file parses a command line, calls one function of the pipeline, and says where the result is.
+"""

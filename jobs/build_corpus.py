@@ -1,4 +1,6 @@
-"""Build a corpus version from its sources: token shards and a manifest under <root>/corpora/<name>/."""
+"""Build a corpus version from its sources: token shards and a manifest under
+<root>/corpora/<name>/.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +43,7 @@ def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
 
     force = common.flags["force"]
     frozen = _model_vocab(config, common)
+    # Looked at before Ray starts, which takes 5-10 s: sources that have not changed take one.
     result = None if force else up_to_date(config, common.root, frozen)
     if result is None:
         announce("corpus", config)
@@ -49,13 +52,13 @@ def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
             check_reachable_by(common.root, node_count())
             result = build_corpus(config, common.root, run, force=force, frozen=frozen)
     removed = retention.prune(
-        common.root, config.name, common.flags["keep"], lambda name: _models(common.root, name)
+        common.root, config.name, common.flags["keep"], lambda name: _used_by(common.root, name)
     )
     return {**result.to_json(), "removed": removed}
 
 
 def _model_vocab(config: CorpusConfig, common: Common) -> Vocab | None:
-    """The vocabulary of the model that vocab_from names; None when it names a corpus, or nothing."""
+    """The vocabulary of the model that vocab_from names; None when it names no model."""
     if not config.vocab_from.startswith("models:/"):
         return None
     from pipeline.model.artifact import parse_vocab
@@ -65,7 +68,11 @@ def _model_vocab(config: CorpusConfig, common: Common) -> Vocab | None:
     return parse_vocab(artifact.files, artifact.uri)
 
 
-def _models(root: str, name: str) -> dict[str, list[str]]:
+def _used_by(root: str, name: str) -> dict[str, list[str]]:
+    """Versions of a corpus that registered models were trained on, and the models' names.
+
+    retention asks only where there is something to remove: importing mlflow takes 2-3 s.
+    """
     from pipeline.registry.models import corpus_references
 
     return corpus_references(root, name)
@@ -90,21 +97,12 @@ def show(_: dict[str, Any], common: Common) -> dict[str, Any]:
     from pipeline.corpora.retention import catalogue
 
     rows = [version.row() for version in catalogue(common.root)]
-    table = [
-        (
-            "name",
-            "version",
-            "",
-            "text",
-            "documents",
-            "vocabulary",
-            "train / val / test tokens",
-            "age",
-        )
-    ]
+    splits = ("train", "val", "test")
+    tokens_head = f"{' / '.join(splits)} tokens"
+    table = [("name", "version", "", "text", "documents", "vocabulary", tokens_head, "age")]
     for row in rows:
         marks = " ".join(mark for mark in ("latest", "pinned") if row[mark])
-        tokens = " / ".join(f"{row['tokens'][split]:,}" for split in ("train", "val", "test"))
+        tokens = " / ".join(f"{row['tokens'][split]:,}" for split in splits)
         vocabulary = f"{row['vocab_size']} {row['unit']}s"
         age = "?" if row["age_s"] is None else duration(row["age_s"])
         table.append(

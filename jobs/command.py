@@ -1,4 +1,8 @@
-"""What all jobs have in common as commands: flags from a dataclass and a recipe, one-line errors, the JSON line at the end."""
+"""What all jobs have in common as commands.
+
+Flags come from a dataclass and a recipe; an error is one line on stderr; the result is one line of
+JSON, the last of stdout.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +24,21 @@ from pipeline.progress import log_to_stderr
 
 log = logging.getLogger("unreasonable")
 
-BAD_INPUT, INTERRUPTED = 2, 130  # exit statuses
+# Exit statuses. 2 is also what argparse gives; 130 is what a shell gives after Ctrl-C.
+BAD_INPUT = 2
+INTERRUPTED = 130
+
 C = TypeVar("C")
-Revise = Callable[
-    [dict[str, Any], str, list[str]], dict[str, Any]
-]  # (recipe, root, command line) -> recipe
+# From a recipe, the root and the command line to the recipe that the job really starts from.
+Revise = Callable[[dict[str, Any], str, list[str]], dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """What every job is told: where everything is kept, and the recipe."""
+    """What every job is told beside its settings: where everything is kept, and the recipe.
+
+    `flags` are those that belong to no recipe, by name.
+    """
 
     root: str
     recipe: dict[str, Any]
@@ -50,14 +59,19 @@ def announce(section: str, config: Any) -> None:
 
 
 class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc, unused-ignore]
-    """A parser whose errors are one line and status 2. Abbreviated flags are unknown flags: a typo must not choose one."""
+    """A parser whose errors are one line and exit status 2.
+
+    Abbreviated flags are unknown flags: a typo must not choose one.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        del ex
-        fail(" ".join(str(message).replace("Parser key", "option").split()) + ". See --help.")
+        del ex  # the message says what it says
+        # jsonargparse calls a flag a "Parser key", and writes over several lines.
+        one_line = " ".join(str(message).replace("Parser key", "option").split())
+        fail(f"{one_line}. See --help.")
 
 
 def fail(message: str) -> NoReturn:
@@ -78,32 +92,38 @@ def run_command(
 ) -> None:
     """Parse the command line, run the job, print its result as one JSON line on stdout.
 
-    Flags are the fields of `config_class`, their defaults the recipe's section `section`. `extra` adds flags that belong
-    to no recipe; they arrive in Common.flags. A flag named in `instead` runs that function, on the parsed values, in
-    place of the job. `revise` may put other settings in the recipe's place before flags are looked at. Bad input ends
-    with one line on stderr and exit status 2; a job that was asked to stop (its result says `stopped`) with status 130.
+    Flags are the fields of `config_class`, and their defaults are the recipe's section `section`.
+    `extra` adds flags that belong to no recipe; they arrive in Common.flags. A flag that `instead`
+    names runs its function, on the parsed values, in place of the job. `revise` may put other
+    settings in the recipe's place before flags are looked at.
+
+    Bad input ends with one line on stderr and exit status 2, and a job that was asked to stop (its
+    result says `stopped`) with status 130.
     """
 
     def job() -> dict[str, Any]:
         values, common = _parse(description, section, config_class, argv, extra, revise)
-        other = next(
-            (function for flag, function in (instead or {}).items() if common.flags[flag]), None
-        )
-        if other:
-            return other(values, common)
+        for flag, function in (instead or {}).items():
+            if common.flags[flag]:
+                return function(values, common)
         names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
-        return run(config_class(**{name: values[name] for name in names}), common)
+        config = config_class(**{name: values[name] for name in names})
+        return run(config, common)
 
     conclude(job)
 
 
 def conclude(job: Callable[[], dict[str, Any]]) -> None:
-    """Run a job, print its result as one JSON line, and end as jobs do: see `run_command`. A result may name `exit_status`."""
+    """Run a job, print its result as one JSON line, and end as `run_command` says.
+
+    A result may name another `exit_status`.
+    """
     log_to_stderr()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
     try:
         result = job()
     except (InputError, ConnectionFailedError) as error:
+        # What a Ray task raises arrives as an InputError too, but with a traceback for its text.
         fail(str(getattr(error, "cause", None) or error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
@@ -116,60 +136,10 @@ def conclude(job: Callable[[], dict[str, Any]]) -> None:
 
 def show_table(lines: Sequence[tuple[str, ...]]) -> None:
     """Log lines of cells in columns."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        log.info(
-            "%s",
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(),
-        )
-
-
-def _parse(
-    description: str,
-    section: str,
-    config_class: type[C],
-    argv: list[str] | None,
-    extra: Callable[[Parser], None] | None,
-    revise: Revise,
-) -> tuple[dict[str, Any], Common]:
-    argv = _spelled_out(sys.argv[1:] if argv is None else argv, config_class)
-    chosen = _recipe_parser(add_help=False).parse_args(_recipe_flags(argv))
-    recipe = revise(
-        recipes.load_recipe(chosen.recipe, chosen.scale), storage.absolute(chosen.root), argv
-    )
-    parser = _recipe_parser(description=description)
-    if extra:
-        extra(parser)
-    own = [action.dest for action in parser._actions]
-    settings = _add_section(parser, section, config_class, recipe)
-    values = parser.parse_args([*settings, *argv]).as_dict()
-    flags = {key: values[key] for key in own if key in values}
-    return values, Common(root=storage.absolute(values["root"]), recipe=recipe, flags=flags)
-
-
-def _spelled_out(argv: list[str], config_class: type[Any]) -> list[str]:
-    """A flag that may stand alone gets its value: `--overwrite` is `--overwrite true`, others name theirs in their field."""
-    fields = dataclasses.fields(config_class)
-    switches = {f"--{field.name}": "true" for field in fields if field.type in (bool, "bool")}
-    switches |= {
-        f"--{field.name}": field.metadata["bare"] for field in fields if "bare" in field.metadata
-    }
-    spelled = []
-    for index, argument in enumerate(argv):
-        spelled.append(argument)
-        if argument in switches and (index + 1 == len(argv) or argv[index + 1].startswith("--")):
-            spelled.append(switches[argument])
-    return spelled
-
-
-def _recipe_flags(argv: list[str]) -> list[str]:
-    """The part of a command line that names recipe, scale and root: they decide the defaults of all other flags."""
-    chosen = []
-    for index, argument in enumerate(argv):
-        name, equals, _ = argument.partition("=")
-        if name in ("--recipe", "--scale", "--root"):
-            chosen += [argument] if equals else argv[index : index + 2]
-    return chosen
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        log.info("%s", "  ".join(cells).rstrip())
 
 
 def flag_value(argv: list[str], flag: str) -> str:
@@ -181,39 +151,97 @@ def flag_value(argv: list[str], flag: str) -> str:
     return ""
 
 
+def _parse(
+    description: str,
+    section: str,
+    config_class: type[C],
+    argv: list[str] | None,
+    extra: Callable[[Parser], None] | None,
+    revise: Revise,
+) -> tuple[dict[str, Any], Common]:
+    """All values of a command line by flag, and what is common to jobs.
+
+    It is parsed twice: first for the recipe alone, whose settings are the second parser's defaults.
+    """
+    argv = _spelled_out(sys.argv[1:] if argv is None else argv, config_class)
+    chosen = _recipe_parser(add_help=False).parse_args(_recipe_flags(argv))
+    loaded = recipes.load_recipe(chosen.recipe, chosen.scale)
+    recipe = revise(loaded, storage.absolute(chosen.root), argv)
+    parser = _recipe_parser(description=description)
+    if extra:
+        extra(parser)
+    own = [action.dest for action in parser._actions]  # before the section's flags join them
+    settings = _add_section(parser, section, config_class, recipe)
+    values = parser.parse_args([*settings, *argv]).as_dict()
+    flags = {name: values[name] for name in own if name in values}
+    return values, Common(root=storage.absolute(values["root"]), recipe=recipe, flags=flags)
+
+
+def _spelled_out(argv: list[str], config_class: type[Any]) -> list[str]:
+    """The command line with a value behind every flag that may stand alone.
+
+    `--overwrite` is `--overwrite true`; other such flags name their value in their field.
+    """
+    fields = dataclasses.fields(config_class)
+    alone = {f"--{field.name}": "true" for field in fields if field.type in (bool, "bool")}
+    for field in fields:
+        if "bare" in field.metadata:
+            alone[f"--{field.name}"] = field.metadata["bare"]
+    spelled = []
+    for index, argument in enumerate(argv):
+        spelled.append(argument)
+        has_value = index + 1 < len(argv) and not argv[index + 1].startswith("--")
+        if argument in alone and not has_value:
+            spelled.append(alone[argument])
+    return spelled
+
+
+def _recipe_flags(argv: list[str]) -> list[str]:
+    """The part of a command line that names recipe, scale and root.
+
+    They decide the defaults of all other flags, so they are looked for before the rest is parsed.
+    """
+    chosen = []
+    for index, argument in enumerate(argv):
+        name, equals, _ = argument.partition("=")
+        if name in ("--recipe", "--scale", "--root"):
+            chosen += [argument] if equals else argv[index : index + 2]
+    return chosen
+
+
 def _recipe_parser(description: str = "", add_help: bool = True) -> Parser:
     parser = Parser(description=description, add_help=add_help)
-    parser.add_argument(
-        "--recipe", type=str, default=recipes.DEFAULT, help="recipe: a name, a path or a URL"
-    )
-    parser.add_argument(
-        "--scale", type=str, default="", help="a scale of the recipe, such as small or post"
-    )
-    parser.add_argument(
-        "--root",
-        type=str,
-        default=storage.default_root(),
-        help="where everything is kept: an fsspec URL",
-    )
+
+    def option(flag: str, default: str, about: str) -> None:
+        parser.add_argument(flag, type=str, default=default, help=about)
+
+    option("--recipe", recipes.DEFAULT, "recipe: a name, a path or a URL")
+    option("--scale", "", "a scale of the recipe, such as small or post")
+    option("--root", storage.default_root(), "where everything is kept: an fsspec URL")
     return parser
 
 
 def _add_section(
     parser: Parser, section: str, config_class: type[Any], recipe: dict[str, Any]
 ) -> list[str]:
-    """Add the dataclass's flags; returns the recipe's settings as flags, to be parsed (and checked) before a person's own."""
+    """Add the dataclass's flags; returns the recipe's settings as flags.
+
+    These are parsed, and so checked, before a person's own, which come behind them and win.
+    """
     parser.add_class_arguments(config_class, None)
-    fields = {field.name for field in dataclasses.fields(config_class)}
-    unknown = sorted(set(recipe[section]) - fields)
+    settings = recipe[section]
+    known = {field.name for field in dataclasses.fields(config_class)}
+    unknown = ", ".join(sorted(set(settings) - known))
     if unknown:
         raise InputError(
-            f"recipe {recipe['name']}: section {section} has no setting {', '.join(unknown)}. See --help."
+            f"recipe {recipe['name']}: section {section} has no setting {unknown}. See --help."
         )
-    parser.set_defaults(recipe[section])  # what --help shows
-    return [
-        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in recipe[section].items()
-    ]
+    parser.set_defaults(settings)  # what --help shows
+    flags = []
+    for name, value in settings.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        flags.append(f"--{name}={text}")
+    return flags
 
 
 def _parse_section(section: str, config_class: type[C], recipe: dict[str, Any]) -> C:

@@ -103,6 +103,7 @@ def import_(values: Values, root: str) -> dict[str, Any]:
 
 
 def _registry(root: str) -> Models:
+    # Late, as in each action: a wrong command line need not wait 2-3 s for mlflow.
     from pipeline.registry.models import Models
     from pipeline.registry.tracking import Tracking
 
@@ -153,14 +154,21 @@ def _parser() -> Parser:
 
 
 ACTIONS: dict[str, Callable[[Values, str], dict[str, Any]]] = {
-    "list": show_list, "show": show, "promote": promote, "compare": compare, "export": export, "import": import_,
-}  # fmt: skip
+    "list": show_list,
+    "show": show,
+    "promote": promote,
+    "compare": compare,
+    "export": export,
+    "import": import_,
+}
 
 
 def main(argv: list[str] | None = None) -> None:
     def run() -> dict[str, Any]:
         values = _parser().parse_args(argv).as_dict()
-        return ACTIONS[values["action"]](values[values["action"]], storage.absolute(values["root"]))
+        name = values["action"]
+        # An action's own flags lie under its name.
+        return ACTIONS[name](values[name], storage.absolute(values["root"]))
 
     conclude(run)
 

@@ -1,4 +1,6 @@
-"""Run a recipe from source to report: corpus, training, registered model, samples, and figures beside xz's."""
+"""Run a recipe from source to report: corpus, training, registered model, samples, and figures
+beside xz's.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,7 @@ def run(_: ReproduceConfig, common: Common) -> dict[str, Any]:
     from pipeline.tasks import ray_runner
 
     recipe = Recipe(name=common.recipe_name, corpus=corpus, train=train, sample=sample)
+    # One Ray for all stages: to start it takes 5-10 s.
     times = StageTimes()
     with ray_session():
         storage.check_reachable_by(common.root, node_count())

@@ -17,6 +17,7 @@ log = logging.getLogger("unreasonable")
 def sample(config: SampleConfig, common: Common) -> dict[str, Any]:
     from pipeline.sampling.run import run_sampling
 
+    # Entered only where a file is missing: who runs a finished job again waits for no Ray.
     @contextlib.contextmanager
     def engine(output: str) -> Iterator[None]:
         from cluster.connect import node_count, ray_session

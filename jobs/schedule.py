@@ -31,6 +31,7 @@ def run(values: dict[str, Any]) -> dict[str, Any]:
     schedules = load_schedules(values["schedule"])
     if values["list"]:
         return {"root": root, "schedules": show(overview(schedules, ledger, utc_now()))}
+    # Only from here on a cluster is needed: --list and submitted jobs ask none.
     from cluster.submission import RayJobs
 
     storage.check_writable(root)
@@ -58,6 +59,7 @@ def record(attempt: Attempt, outcome: Outcome) -> None:
     """Log an attempt to MLflow's experiment `schedules`: failures show where people look."""
     from pipeline.registry.tracking import Tracking, best_effort
 
+    # The root that the attempt's command names: its corpus and models are there.
     with best_effort(f"the schedule's {attempt.job_id}"):
         Tracking(attempt.root).log_attempt(attempt.job_id, attempt.to_json(), outcome.to_json())
 

@@ -1,4 +1,6 @@
-"""Train a model on a corpus with Ray Train, track it in MLflow, and register the best checkpoint."""
+"""Train a model on a corpus with Ray Train, track it in MLflow, and register the best
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,18 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     from cluster.connect import node_count, ray_session
     from pipeline.storage import check_reachable_by
 
+    # Bad input is refused before Ray starts; a corpus that is still to be built is checked after.
     missing = _missing_corpus(config, common)
     if not missing:
         check_run(config, common.root)
     announce("train", config)
     from pipeline.registry.tracking import tracking_uri
 
-    tracking_uri(
-        common.root
-    )  # refuses a remote root without a tracking server, before anything starts
+    # Refuses a remote root without a tracking server, also before anything starts.
+    tracking_uri(common.root)
     with ray_session():
         check_reachable_by(common.root, node_count())
+        # Late: importing it takes torch's 3 s, and ray.train's.
         from pipeline.training.run import run_experiment
 
         if missing:
@@ -46,7 +49,7 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
 
 
 def _say_where(trained: TrainedRun, root: str) -> None:
-    """Where the result is, and what to run next."""
+    """Log where the result is, and what to run next."""
     if trained.stopped:
         assert trained.result is not None
         command = f"python jobs/train.py --root {root} --resume {trained.run_id}"

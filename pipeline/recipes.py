@@ -37,6 +37,7 @@ def load_recipe(reference: str, scale: str = "") -> dict[str, Any]:
     settings.
     """
     recipe = _load(reference, scale, ())
+    # What a recipe does not name is named after it.
     if recipe["corpus"]:
         recipe["corpus"].setdefault("name", recipe["name"])
         recipe["train"].setdefault("corpus", recipe["corpus"]["name"])
@@ -122,6 +123,7 @@ def _text(reference: str) -> str:
     names = recipe_names()
     if reference in names:
         return (_shipped() / f"{reference}.yaml").read_text()
+    # A bare word is meant as a name: a typo gets a suggestion, not a file that is missing.
     if "/" not in reference and not reference.endswith((".yaml", ".yml")):
         close = difflib.get_close_matches(reference, names, 1)
         hint = f" Did you mean {close[0]}?" if close else ""

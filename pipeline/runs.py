@@ -1,7 +1,6 @@
-"""A run's folder: what its files are called, and which of its checkpoints is complete, newest,
-best.
+"""A run's folder: what its files are called, and which checkpoint is complete, newest, best.
 
-    <root>/runs/<run_id>/start.json              what the run was started with, before its workers start
+    <root>/runs/<run_id>/start.json              what the run was started with; written first
     <root>/runs/<run_id>/init/                   with init_from: the model that it starts from
     <root>/runs/<run_id>/metrics.jsonl           a row a step, as of the newest checkpoint
     <root>/runs/<run_id>/checkpoint-00000500/    complete when its digests.json is there
@@ -34,7 +33,7 @@ _PREFIX = "checkpoint-"
 
 
 def new_run_id() -> str:
-    """Time and chance: sorts by age, never meets another."""
+    """Time and chance: sorts by age, and two runs of one second differ."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
 
 
@@ -65,20 +64,21 @@ def write_checkpoint(url: str, files: dict[str, bytes]) -> None:
     """Write files and, last, their digests: what makes the folder a checkpoint."""
     for name, data in files.items():
         storage.write_bytes(storage.join(url, name), data)
+    # Whoever sees digests.json may read the rest: the files must be there before it.
     digests = {name: storage.sha256_bytes(data) for name, data in files.items()}
     storage.write_json(storage.join(url, DIGESTS), digests)
 
 
 def complete(run: str) -> list[str]:
     """Names of a run's complete checkpoints, oldest first."""
-    found = [name for name in storage.names(run) if name.startswith(_PREFIX)]
-    return [name for name in found if storage.exists(storage.join(run, name, DIGESTS))]
+    folders = [name for name in storage.names(run) if name.startswith(_PREFIX)]
+    return [name for name in folders if storage.exists(storage.join(run, name, DIGESTS))]
 
 
 def newest(run: str) -> str | None:
     """Name of the newest complete checkpoint; None when there is none."""
-    there = complete(run)
-    return there[-1] if there else None
+    names = complete(run)
+    return names[-1] if names else None
 
 
 def best(run: str) -> str | None:
@@ -91,6 +91,7 @@ def best(run: str) -> str | None:
         val_loss = read_state(storage.join(run, name))["val_loss"]
         if val_loss is not None and math.isfinite(val_loss):
             scored.append((val_loss, name))
+    # Of equal losses the pair with the lower name, which is the earlier step.
     return min(scored)[1] if scored else None
 
 
@@ -111,14 +112,19 @@ def prune(run: str, keep: int) -> None:
     A checkpoint disappears with its digests, which go first. What a killed write left behind goes
     too, once a newer checkpoint is complete.
     """
-    there = complete(run)
-    if not there:
+    whole = complete(run)
+    if not whole:
         return
-    kept: set[str | None] = set(there)
-    if len(there) > keep:
-        kept = {*there[-keep:], best(run)}
+    kept: set[str | None] = set(whole)
+    if len(whole) > keep:
+        # Only then: `best` reads the state of every checkpoint.
+        kept = {*whole[-keep:], best(run)}
     for name in storage.names(run):
-        if name.startswith(_PREFIX) and name not in kept and name < there[-1]:
-            if name in there:
-                storage.remove(storage.join(run, name, DIGESTS))
-            storage.remove_tree(storage.join(run, name))
+        # A folder of a later step may be a checkpoint that is being written.
+        is_older = name.startswith(_PREFIX) and name < whole[-1]
+        if not is_older or name in kept:
+            continue
+        # In this order: were its removal cut short, what is left must not pass for a checkpoint.
+        if name in whole:
+            storage.remove(storage.join(run, name, DIGESTS))
+        storage.remove_tree(storage.join(run, name))

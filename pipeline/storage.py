@@ -116,7 +116,7 @@ def read_range(url: str, start: int, stop: int) -> bytes:
 
 
 def read_ranges(requests: Iterable[tuple[str, int, int]]) -> Iterator[bytes]:
-    """The bytes [start, stop) of each (url, start, stop), in order. All are on one filesystem.
+    """The bytes [start, stop) of each (url, start, stop), in order; all URLs on one filesystem.
 
     Remote ranges are fetched side by side, in batches.
     """
@@ -162,6 +162,7 @@ def read_given(url: str, limit: int, what: str) -> bytes:
     size = 0
     try:
         with open_read(url) as file:
+            # However large the file, at most one piece too many is read.
             while size <= limit:
                 piece = file.read(_READ_BYTES)
                 if not piece:

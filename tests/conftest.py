@@ -1,4 +1,9 @@
-"""Small real inputs, and one local Ray for the whole session."""
+"""Small real inputs, one local Ray a process, and which tests share a process.
+
+The suite runs in several processes side by side (pytest-xdist): much of it waits for engines to
+start. A file's tests stay in one process, so its fixtures are made once. All tests of the local Ray
+are in one, so there is one such Ray; so are those of tests/cluster, which share a head node.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ import pytest
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Read when torch is imported: processes side by side share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
@@ -32,6 +39,22 @@ MODULES = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name the process that each test runs in: see above. The long ones first, so that they do not
+    end alone.
+    """
+    files_with_ray = {
+        item.path for item in items if "local_ray" in getattr(item, "fixturenames", ())
+    }
+    for item in items:
+        group = str(item.path)
+        if item.path in files_with_ray:
+            group = "ray"
+        elif item.path.parent.name == "cluster":
+            group = "cluster"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads or writes a person's root, tracking server or cluster."""
@@ -42,7 +65,9 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of real text: a dozen modules of the standard library, one hidden, one in a folder of its own."""
+    """A folder of real text: a dozen modules of the standard library, one hidden, one in a folder
+    of its own.
+    """
     folder = tmp_path_factory.mktemp("texts")
     for name in MODULES:
         (folder / f"{name}.py").write_bytes((STDLIB / f"{name}.py").read_bytes())

@@ -1,38 +1,53 @@
-"""An untrained model in a registry: what it writes is noise, and that is enough for tests of what is around it."""
+"""Untrained models in a registry: what they write is noise, and that is enough for tests of what is
+around them.
+"""
 
 from __future__ import annotations
 
-from pipeline import storage
-from pipeline.corpora.manifest import open_corpus
-from pipeline.registry.publication import publishable
-from pipeline.registry.tracking import ModelVersion, Registry
-from pipeline.training import checkpoint
-from pipeline.training.config import ModelConfig
+from pipeline import runs, storage
+from pipeline.corpora.manifest import Corpus, open_corpus
+from pipeline.model.about import CorpusReference, ModelAbout
+from pipeline.model.artifact import artifact_files
+from pipeline.model.config import ModelConfig
 from pipeline.model.network import CharRNN, initialize
+from pipeline.registry.models import SETTINGS_TAG, Models, ModelVersion
+from pipeline.registry.publication import publishable
+from pipeline.registry.tracking import Tracking
+
+SETTINGS = "0123456789ab"  # a digest of settings, as training.config.settings_digest gives it
+
+
+def untrained(corpus: Corpus, size: int) -> dict[str, bytes]:
+    """The three files of a model of a corpus, with figures that are better the larger it is."""
+    network = CharRNN(ModelConfig(vocab_size=len(corpus.vocab), num_layers=1, hidden_size=size))
+    initialize(network, 1)
+    about = ModelAbout(
+        model=network.config,
+        corpus=CorpusReference(corpus.name, corpus.version, corpus.fingerprint),
+        first_tokens=corpus.manifest.first_tokens,
+        train={"optimizer": "adam", "seed": 1},
+        step=1,
+        metrics={
+            "val_loss": 4.0 / size,
+            "val_bits_per_char": 5.0,
+            "val_bits_per_byte": 60.0 / size,
+        },
+    )
+    return artifact_files(network, corpus.vocab, about)
+
+
+def checkpoint(root: str, size: int) -> str:
+    """A complete checkpoint of the root's corpus `texts`, in the run run-SIZE; its URL."""
+    url = storage.join(runs.run_url(root, f"run-{size}"), runs.checkpoint_name(1))
+    runs.write_checkpoint(url, untrained(open_corpus(root, "texts"), size))
+    return url
 
 
 def registered(root: str, size: int, name: str = "texts") -> ModelVersion:
     """Register a model of the root's corpus `texts`, as a run would."""
     corpus = open_corpus(root, "texts")
-    network = CharRNN(ModelConfig(vocab_size=len(corpus.vocab), num_layers=1, hidden_size=size))
-    initialize(network, 1)
-    about = {
-        "corpus": {
-            "name": corpus.name,
-            "version": corpus.version,
-            "fingerprint": corpus.fingerprint,
-        },
-        "first_tokens": corpus.manifest["first_tokens"],
-        "train": {"optimizer": "adam", "seed": 1},
-        "step": 1,
-        "metrics": {
-            "val_loss": 4.0 / size,
-            "val_bits_per_char": 5.0,
-            "val_bits_per_byte": 60.0 / size,
-        },
-    }
-    url = storage.join(root, "runs", f"run-{size}", checkpoint.name(1))
-    checkpoint.write(url, checkpoint.artifact_files(network, corpus.vocab, about))
-    registry = Registry(root)
-    mlflow_id = registry.client.create_run(registry._experiment(name)).info.run_id
-    return registry.register(name, mlflow_id, f"run-{size}", publishable(url, name, corpus, root))
+    tracking = Tracking(root)
+    run = tracking.client.create_run(tracking.experiment(name))
+    files = publishable(checkpoint(root, size), name, corpus, root)
+    tags = {SETTINGS_TAG: SETTINGS}
+    return Models(tracking).register(name, run.info.run_id, f"run-{size}", files, tags)

@@ -1,4 +1,5 @@
-"""What older code wrote is read, and written again with the same bytes: corpora, checkpoints, samples, archives, models.
+"""What older code wrote is read, and written again with the same bytes: corpora, checkpoints,
+samples, archives, models.
 
 tests/golden/README.md says what the files are and which fields may differ.
 """
@@ -133,7 +134,9 @@ print(json.dumps(texts))
 
 
 def test_a_model_that_was_registered_loads_with_the_code_it_carries(tmp_path: Path) -> None:
-    """In a process where no other `pipeline` is to be had, as `mlflow models serve` has it on another machine."""
+    """In a process where no other `pipeline` is to be had, as `mlflow models serve` has it on
+    another machine.
+    """
     with zipfile.ZipFile(GOLDEN / "registered.zip") as archive:
         archive.extractall(tmp_path / "model")
     calls = json.loads((GOLDEN / "registered.expected.json").read_text())["calls"]

@@ -1,4 +1,6 @@
-"""The rules of the house that a machine can check: which room imports which, who knows the engines, what has a test."""
+"""The rules of the house that a machine can check: which room imports which, who knows the engines,
+what has a test.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ MLFLOW = {
     "pipeline.registry.models",
     "pipeline.registry.pyfunc",
 }
-# Modules that a job imports before it knows what to do: none of the engines, each of which takes seconds.
+# Modules that a job imports before it knows what to do: none of the engines, each of which takes
+# seconds.
 LIGHT = [
     "pipeline.corpora.config",
     "pipeline.training.config",
@@ -61,7 +64,9 @@ PIPELINE = modules("pipeline")
 
 
 def imports(module: str) -> set[str]:
-    """Modules that a module names in an import, anywhere in it, under TYPE_CHECKING and in functions too."""
+    """Modules that a module names in an import, anywhere in it, under TYPE_CHECKING and in
+    functions too.
+    """
     tree = ast.parse((HOUSE / (module.replace(".", "/") + ".py")).read_text())
     named = set()
     for node in ast.walk(tree):

@@ -171,7 +171,7 @@ def read_unit(unit: ReadUnit, config: CorpusConfig, staging: str) -> UnitResult:
                 writer.write_document(path, document)
         if expectation:
             expectation.check(unit.files[0].url)
-    _write_table(table_url(staging, unit.number), writer.rows)
+    write_chunks(staging, unit.number, writer.rows)
     documents = sum(row.source_offset == 0 for row in writer.rows)
     return UnitResult(unit.number, documents, sum(row.source_bytes for row in writer.rows))
 
@@ -183,9 +183,11 @@ def read_chunks(staging: str, unit: int) -> list[StagedChunk]:
     return [StagedChunk(**row) for row in table.to_pylist()]
 
 
-def _write_table(url: str, rows: list[StagedChunk]) -> None:
+def write_chunks(staging: str, unit: int, rows: list[StagedChunk]) -> None:
+    """Stage the chunk table of one unit."""
     # vars(), not asdict(): that would copy every list of anchors.
     table = pa.Table.from_pylist([vars(row) for row in rows], schema=CHUNKS)
+    url = table_url(staging, unit)
     with storage.writing(url) as file, pa.ipc.new_file(file, CHUNKS) as writer:
         writer.write_table(table)
 

@@ -174,7 +174,7 @@ class CudaLanes(Lanes):
         return torch.where(greedy[:, 0], logits.argmax(1), drawn.clamp(max=last_token))
 
     def _positions_left(self, lane: int) -> int:
-        """Positions until the lane's length is reached: what is left of the prime, and of the text."""
+        """Positions until the lane's length is reached: the rest of its prime and of its text."""
         numbers = self.own.numbers[lane]
         prime_left = numbers[kernels.PRIME_STOP] - numbers[kernels.PRIME_AT]
         return int(prime_left + numbers[kernels.LEFT])

@@ -23,7 +23,9 @@ from pipeline.model.about import Precision
 if TYPE_CHECKING:
     from pipeline.model.network import CharRNN
 
-WIDTH = 64  # lanes at once: more gain nothing, each would only be slower
+# Lanes at once. docs/design.md: in float32, 64 lanes are at the processor's measured ceiling, so
+# more would only make each slower.
+WIDTH = 64
 
 
 class Engine:
@@ -49,8 +51,10 @@ class Engine:
         """
         has_lines = any(request.lines for request in requests)
         lanes = self.lanes(min(width, len(requests)), stop, lines=has_lines)
-        waiting = list(enumerate(requests))[::-1]
+        waiting = list(enumerate(requests))[::-1]  # the first at the end, where pop takes it
         while waiting or lanes.running:
+            # A lane that ended takes the next request at once: a step reads all weights, however
+            # few lanes share it.
             while waiting and lanes.free:
                 lanes.start(*waiting.pop())
             yield from lanes.advance()
@@ -59,14 +63,14 @@ class Engine:
         """The whole texts of all requests, primes included."""
         texts = [bytearray() for _ in requests]
         for piece in self.stream(requests, stop):
-            texts[int(str(piece.name))] += piece.text
+            texts[int(str(piece.name))] += piece.text  # a name is any hashable; here the index
         return [bytes(text) for text in texts]
 
     def score(self, tokens: np.ndarray) -> float:
         """Mean nats a token of tokens (T + 1, B), each predicted from those above it, from a zero
         state.
         """
-        predicted = tokens.size - tokens.shape[1]
+        predicted = tokens.size - tokens.shape[1]  # the first row is read, not predicted
         return self.lanes(tokens.shape[1]).score(tokens) / predicted
 
 

@@ -24,7 +24,8 @@ from pipeline.engine.weights import Weights, padded
 from pipeline.errors import DamagedError, InputError
 
 BLOCK = 256  # positions between hand-overs to the caller
-# What of a lane's numbers moves while it runs: the rest follows from its request.
+# What of a lane's numbers moves while it runs: the rest follows from its request. These names are
+# in saved lanes.
 _MOVING = ("position", "left", "begun", "sampled", "matched", "items")
 
 
@@ -47,7 +48,7 @@ class Writable:
         start.
         """
         lowest = int(vocab.has_unknown)
-        counts = np.zeros(len(vocab))
+        counts = np.zeros(len(vocab))  # float64: searched and divided by the compiled loop
         for token, count in first_tokens:
             counts[token] = count
         counts[:lowest] = 0
@@ -100,6 +101,7 @@ class Lanes:
             nats=np.zeros(width),
         )
         self.primes = np.zeros(0, np.int64)  # of all requests, one behind the other
+        # By text, where it begins in `primes`: a job's files have few primes, each stands once.
         self._places: dict[bytes, int] = {}
 
     @property
@@ -118,16 +120,18 @@ class Lanes:
         """
         lane = self.running
         start, stop = self._place_prime(request)
+        # The line feed before the first item is read, too.
+        read_from = start - 1 if request.lines else start
         numbers = dict.fromkeys(FIELDS, 0) | {
             "left": request.num_chars,
             "limit": request.num_chars,
             "top_k": request.top_k,
             "items": request.lines,
-            "prime_at": start
-            - bool(request.lines),  # the line feed before the first item is read, too
+            "prime_at": read_from,
             "prime_start": start,
             "prime_stop": stop,
         }
+        # The lane may have been another text's.
         self.state.hidden[:, lane] = 0
         self.state.cell[:, lane] = 0
         self.buffers.logits[lane] = 0
@@ -195,7 +199,7 @@ class Lanes:
         facts = {
             "key": int(self.own.keys[lane]),
             "nats": self.own.nats[lane].item(),
-            "prime_read": numbers["prime_at"] - numbers["prime_start"],
+            "prime_read": numbers["prime_at"] - numbers["prime_start"],  # -1 before a line feed
         }
         tensors = {
             "hidden": self.state.hidden[:, lane].copy(),
@@ -214,6 +218,7 @@ class Lanes:
             tensors = safetensors.numpy.load(saved)
             if facts["key"] != request.key:
                 raise ValueError("it is another request's")
+            # Another model's state has another shape, which numpy refuses with a ValueError.
             self.state.hidden[:, lane] = tensors["hidden"]
             self.state.cell[:, lane] = tensors["cell"]
             self.buffers.logits[lane] = tensors["logits"]
@@ -256,6 +261,7 @@ class Lanes:
 
     def _remove(self, lane: int) -> None:
         """Move the last running lane into an ended one's place."""
+        # So the running lanes stay in front, and no step is spent on an empty place.
         last = self.running - 1
         self.names[lane] = self.names[last]
         self.names.pop()
@@ -268,6 +274,7 @@ class Lanes:
 
 def saved_facts(saved: bytes) -> dict[str, Any]:
     """The JSON of a saved lane; ValueError, KeyError or TypeError for anything else."""
+    # safetensors' format: eight bytes of length, then a JSON header. `load` gives tensors alone.
     size = int.from_bytes(saved[:8], "little")
     facts: dict[str, Any] = json.loads(json.loads(saved[8 : 8 + size])["__metadata__"]["lane"])
     return facts
@@ -277,6 +284,7 @@ def stop_borders(stop: np.ndarray) -> np.ndarray:
     """For each beginning of `stop`, the length of its longest proper prefix that is a suffix of it
     too.
     """
+    # Knuth, Morris and Pratt's failure function, from the shorter beginnings to the longer ones.
     borders = np.zeros(len(stop), np.int64)
     length = 0
     for at in range(1, len(stop)):

@@ -36,6 +36,7 @@ def check_precision(network: CharRNN, vocab: Vocab, tokens: TokenSource) -> Prec
     fp32 = engine_of(network, vocab, precision="fp32").score(batch)
     int8 = engine_of(network, vocab, precision="int8").score(batch)
     lost = int8 - fp32
+    # A network that diverged scores nan or infinity, and then nothing was compared.
     may_be_int8 = np.isfinite(lost) and lost <= MAY_LOSE * fp32
     precision: Precision = "int8" if may_be_int8 else "fp32"
     return PrecisionCheck(precision, lanes * length, fp32, int8)

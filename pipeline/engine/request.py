@@ -58,6 +58,8 @@ class Request:
     @property
     def key(self) -> int:
         """The key of this request's random numbers: its seed, temperature, prime and number."""
+        # Texts that differ in any of the four share no random numbers. What only narrows the choice
+        # (top_k, top_p, stop) or ends it is left out: those texts may run alike up to there.
         prime = int.from_bytes(hashlib.sha256(self.prime).digest()[:8], "big")
         (temperature,) = struct.unpack("<Q", struct.pack("<d", self.temperature))
         return key_of(self.seed, temperature, prime, self.number)

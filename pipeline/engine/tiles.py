@@ -23,7 +23,9 @@ from pipeline.engine.compiling import target_features
 
 COLUMNS = 64  # of a panel: four registers of 16
 GROUP = 4  # int8 inputs that one instruction takes
+# Numbers in a register of AVX-512. For a processor with narrower ones LLVM takes two or four.
 _WIDTH = 16
+# The target decides, not the host: LLVM ends the process at an instruction that the target lacks.
 _VNNI = "avx512vnni" in target_features()
 
 _F32 = ir.FloatType()
@@ -72,6 +74,7 @@ def float_tile(rows: int) -> Any:
                     for (value, weight), total in zip(terms, sums, strict=True)
                 ]
 
+            # The sums begin with what `out` holds, so a bias costs no pass of its own.
             starts = [_load(builder, out, place, _F32S) for place in places]
             sums = _accumulate(builder, count, starts, body)
             for total, place in zip(sums, places, strict=True):
@@ -130,6 +133,7 @@ def int_tile(rows: int) -> Any:
                 for part in _PARTS
             ]
             for total, (row, part) in zip(sums, places, strict=True):
+                # Rounded twice, as in numpy: LLVM fuses nothing that it is not asked to.
                 place = builder.add(row, part)
                 factor = _load(builder, scale, part, _F32S)
                 scaled = builder.fmul(builder.sitofp(total, _F32S), factor)
@@ -143,7 +147,10 @@ def int_tile(rows: int) -> Any:
 
 
 def _dot(builder: Any) -> Any:
-    """Sums (16 of int32) plus products of four unsigned bytes with four signed ones in each place."""
+    """A builder of: sums (16 of int32), to each of which four products of bytes are added.
+
+    Of a product's bytes the first is unsigned, the second signed.
+    """
     if _VNNI:
         name = "llvm.x86.avx512.vpdpbusd.512"
         instruction = _operation(builder, name, _I32S, [_I32S, _I8S, _I8S])
@@ -171,6 +178,7 @@ def _dot(builder: Any) -> Any:
 
 def _accumulate(builder: Any, count: Any, starts: list[Any], body: Any) -> list[Any]:
     """A loop over k in 0..count with values in registers: body(k, values) gives the next values."""
+    # Phi nodes keep the sums in registers; in memory, every term would load and store one.
     before = builder.block
     loop = builder.append_basic_block("k")
     after = builder.append_basic_block("done")

@@ -119,6 +119,7 @@ class Weights:
             rows = np.pad(weight, (more_rows, (0, 0)))
             panels = np.ascontiguousarray(rows.reshape(-1, COLUMNS, inputs).transpose(0, 2, 1))
             return Panels(panels, np.zeros(0, np.int32), np.zeros(0, np.float32))
+        # A scale of its own for each output: one large weight costs the others no precision.
         largest = np.abs(weight).max(axis=1, keepdims=True)
         steps = np.where(largest > 0, largest, 1) / np.float32(STEPS)
         whole = np.rint(weight / steps).astype(np.int8)

@@ -1,4 +1,8 @@
-"""What a model is held against on the same text: xz, and the best code that knows only symbol frequencies."""
+"""What a model is held against on the same text: xz, and the best code that knows only how often
+each symbol occurs.
+
+Shapes: N tokens of a text, V symbols of the vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,23 @@ import numpy as np
 
 from pipeline.corpora.manifest import Corpus
 
-
-def xz_bits_per_byte(text: bytes) -> float:
-    """Bits per byte of `xz -9e` on the text by itself."""
-    return 8 * len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)) / max(1, len(text))
+_XZ_PRESET = 9 | lzma.PRESET_EXTREME  # xz -9e
+_COUNTED_AT_ONCE = 1 << 24  # tokens: the train split need not fit into memory
 
 
 def baselines(corpus: Corpus, split: str) -> dict[str, float]:
     """Bits per byte of a split for xz and for a unigram model of the train split."""
     tokens = corpus.open_split(split)
-    held = tokens.read(0, len(tokens))
-    text_bytes = corpus.bytes_in(split)
-    return {
-        "xz": xz_bits_per_byte(corpus.vocab.decode(held)),
-        "unigram": unigram_bits_per_byte(held, train_counts(corpus), text_bytes),
-    }
+    split_tokens = tokens.read(0, len(tokens))
+    text = corpus.vocab.decode(split_tokens)
+    unigram = unigram_bits_per_byte(split_tokens, train_counts(corpus), corpus.bytes_in(split))
+    return {"xz": xz_bits_per_byte(text), "unigram": unigram}
+
+
+def xz_bits_per_byte(text: bytes) -> float:
+    """Bits per byte of `xz -9e` on the text by itself."""
+    compressed = lzma.compress(text, preset=_XZ_PRESET)
+    return 8 * len(compressed) / max(1, len(text))
 
 
 def unigram_bits_per_byte(tokens: np.ndarray, train_counts: np.ndarray, text_bytes: int) -> float:
@@ -30,17 +36,17 @@ def unigram_bits_per_byte(tokens: np.ndarray, train_counts: np.ndarray, text_byt
 
     tokens: the text, (N,); train_counts: occurrences by token, (V,).
     """
+    # Without the one, a symbol that the train split lacks would cost infinitely many bits.
     smoothed = train_counts.astype(np.float64) + 1
-    bits = -np.log2(smoothed / smoothed.sum())
-    return float(bits[tokens].sum()) / max(1, text_bytes)
+    bits_by_token = -np.log2(smoothed / smoothed.sum())
+    return float(bits_by_token[tokens].sum()) / max(1, text_bytes)
 
 
 def train_counts(corpus: Corpus) -> np.ndarray:
     """How often each token occurs in the train split, (V,)."""
     tokens = corpus.open_split("train")
     counts = np.zeros(len(corpus.vocab), np.int64)
-    for start in range(0, len(tokens), 1 << 24):
-        counts += np.bincount(
-            tokens.read(start, min(len(tokens), start + (1 << 24))), minlength=len(counts)
-        )
+    for start in range(0, len(tokens), _COUNTED_AT_ONCE):
+        stop = min(len(tokens), start + _COUNTED_AT_ONCE)
+        counts += np.bincount(tokens.read(start, stop), minlength=len(counts))
     return counts

@@ -12,7 +12,7 @@ from pipeline.errors import DamagedError, InputError
 from pipeline.model.config import ModelConfig
 
 FORMAT = 1
-MAX_COUNT = 1 << 53  # a count beyond this is no whole float64 any more
+MAX_COUNT = 1 << 53  # the engine adds counts as float64, which is exact below this
 
 Precision = Literal["fp32", "int8"]
 
@@ -72,6 +72,7 @@ class PrecisionCheck:
     nats_int8: float | None = None
 
     def to_json(self) -> dict[str, Any]:
+        # A figure that was not measured has no key: null would be read as a number somewhere.
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     @classmethod
@@ -98,8 +99,11 @@ class ModelAbout:
 
     @property
     def precision(self) -> Precision:
-        """The precision that registration found to lose nothing; fp32 where it was not measured."""
-        return self.sampling.precision if self.sampling else "fp32"
+        """The precision that registration decided on; fp32 where it was not measured."""
+        # The config is anybody's file: a word that is no precision must not count as int8.
+        if self.sampling and self.sampling.precision == "int8":
+            return "int8"
+        return "fp32"
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = {
@@ -111,6 +115,7 @@ class ModelAbout:
             "step": self.step,
             "metrics": self.metrics,
         }
+        # A checkpoint's config has neither section; the key must not be there then, not even null.
         if self.lineage:
             value["lineage"] = self.lineage.to_json()
         if self.sampling:
@@ -129,9 +134,11 @@ class ModelAbout:
             raise DamagedError(
                 f"{source} does not say what the model learned; fetch the model again."
             )
+        # Looked at first: what another format means by the other keys is not known.
         if value["format"] != FORMAT:
             raise InputError(
-                f"{source} is not of a format {FORMAT} model; use the program's version that wrote it."
+                f"{source} is not of a format {FORMAT} model; "
+                "use the program's version that wrote it."
             )
         try:
             model = ModelConfig.from_json(value.get("model"))
@@ -142,37 +149,44 @@ class ModelAbout:
         first_tokens = value.get("first_tokens", [])
         if not _are_counts(first_tokens, model.vocab_size):
             raise DamagedError(
-                f"{source}: first_tokens are not (token, count) pairs of the vocabulary; fetch the model again."
+                f"{source}: first_tokens are not (token, count) pairs of the vocabulary; "
+                "fetch the model again."
             )
-        sections = {
-            name: value.get(name, {})
-            for name in ("corpus", "train", "metrics", "lineage", "sampling")
-        }
-        if not sections["corpus"] or not all(
-            isinstance(section, dict) for section in sections.values()
-        ):
+        names = ("corpus", "train", "metrics", "lineage", "sampling")
+        sections = {name: value.get(name, {}) for name in names}
+        are_tables = all(isinstance(section, dict) for section in sections.values())
+        if not are_tables or not sections["corpus"]:
             raise DamagedError(
                 f"{source} does not say what the model learned; fetch the model again."
             )
+        lineage = None
+        sampling = None
         try:
-            return cls(
-                model=model,
-                corpus=CorpusReference.from_json(sections["corpus"]),
-                first_tokens=tuple((token, count) for token, count in first_tokens),
-                train=sections["train"],
-                step=value.get("step", 0),
-                metrics=sections["metrics"],
-                lineage=Lineage.from_json(sections["lineage"]) if sections["lineage"] else None,
-                sampling=PrecisionCheck.from_json(sections["sampling"])
-                if sections["sampling"]
-                else None,
-            )
+            corpus = CorpusReference.from_json(sections["corpus"])
+            if sections["lineage"]:
+                lineage = Lineage.from_json(sections["lineage"])
+            if sections["sampling"]:
+                sampling = PrecisionCheck.from_json(sections["sampling"])
         except (KeyError, TypeError) as error:
-            raise DamagedError(f"{source} lacks {error}; fetch the model again.") from None
+            raise DamagedError(
+                f"{source}: a section lacks a field, or has one too many ({error}); "
+                "fetch the model again."
+            ) from None
+        return cls(
+            model=model,
+            corpus=corpus,
+            first_tokens=tuple((token, count) for token, count in first_tokens),
+            train=sections["train"],
+            step=value.get("step", 0),
+            metrics=sections["metrics"],
+            lineage=lineage,
+            sampling=sampling,
+        )
 
 
 def _are_counts(pairs: Any, symbols: int) -> bool:
     """Whether these are pairs of a token and how often it occurs."""
+    # type(), not isinstance(): true is no token.
     return isinstance(pairs, list) and all(
         isinstance(pair, list | tuple)
         and [type(number) for number in pair] == [int, int]

@@ -34,6 +34,7 @@ CONFIG = "config.json"
 VOCAB = "vocab.json"
 ARTIFACT = (WEIGHTS, CONFIG, VOCAB)
 CARD = "MODEL_CARD.md"  # registered beside them; nothing reads it but people
+FLOATS = ("float16", "float32", "float64")  # what numpy and torch both have
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ def artifact_files(network: CharRNN, vocab: Vocab, about: ModelAbout) -> dict[st
     """The three files of a network."""
     import safetensors.torch
 
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
-    }
+    state = network.state_dict()
+    # safetensors writes a tensor's memory as it lies, so a transposed one has to be laid out first.
+    weights = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     return {
         WEIGHTS: safetensors.torch.save(weights),
         CONFIG: json_bytes(about.to_json()),
@@ -78,6 +79,7 @@ def artifact_files(network: CharRNN, vocab: Vocab, about: ModelAbout) -> dict[st
 
 def json_bytes(value: Any) -> bytes:
     """JSON as an artifact and a checkpoint hold it."""
+    # Sorted, so that equal content has equal bytes, and a digest can stand for it.
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
@@ -94,7 +96,8 @@ def read_files(
         promised = storage.read_json(storage.join(url, DIGESTS))
     if not isinstance(promised, dict):
         raise DamagedError(
-            f"{storage.join(url, DIGESTS)} is not a table of digests; fetch or train the model again."
+            f"{storage.join(url, DIGESTS)} is not a table of digests; "
+            "fetch or train the model again."
         )
     contents = {}
     for name in names:
@@ -104,13 +107,15 @@ def read_files(
             raise DamagedError(f"{url} has no {name}; fetch or train the model again.") from None
         if storage.sha256_bytes(contents[name]) != promised.get(name):
             raise DamagedError(
-                f"{storage.join(url, name)} does not have the digest it was published with; fetch it again."
+                f"{storage.join(url, name)} does not have the digest it was published with; "
+                "fetch it again."
             )
     return contents
 
 
 def read_artifact(url: str) -> ModelArtifact:
     """The model in a checkpoint's folder. InputError when there is no complete checkpoint."""
+    # The digests are written last and removed first: without them the folder is half a checkpoint.
     if not storage.exists(storage.join(url, DIGESTS)):
         raise InputError(f"no complete checkpoint at {url}; give a folder that has {DIGESTS}.")
     files = read_files(url, ARTIFACT)
@@ -145,11 +150,14 @@ def load_weights(files: dict[str, bytes], source: str) -> LoadedWeights:
     about, vocab = _parsed_pair(files, source)
     try:
         weights = safetensors.numpy.load(files[WEIGHTS])
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except KeyError:
+        # numpy has no bfloat16; safetensors says so by the name that its table of types lacks.
+        raise _no_floats(source) from None
+    except (SafetensorError, ValueError) as error:
         raise _no_safetensors(source, error) from None
+    if not all(value.dtype.name in FLOATS for value in weights.values()):
+        raise _no_floats(source)
     _check_shapes(about.model, {name: value.shape for name, value in weights.items()}, source)
-    if not all(value.dtype.kind == "f" for value in weights.values()):
-        raise DamagedError(f"{source}: {WEIGHTS} holds other than floating-point numbers.")
     return LoadedWeights(about, vocab, weights)
 
 
@@ -165,18 +173,19 @@ def load_network(files: dict[str, bytes], source: str) -> tuple[CharRNN, Vocab, 
     about, vocab = _parsed_pair(files, source)
     try:
         weights = safetensors.torch.load(files[WEIGHTS])
-    except (SafetensorError, KeyError, ValueError) as error:
+    except KeyError:
+        raise _no_floats(source) from None
+    except (SafetensorError, ValueError) as error:
         raise _no_safetensors(source, error) from None
+    if not all(str(value.dtype).removeprefix("torch.") in FLOATS for value in weights.values()):
+        raise _no_floats(source)
     _check_shapes(
         about.model, {name: tuple(value.shape) for name, value in weights.items()}, source
     )
-    try:
-        with torch.device("meta"):  # no memory is taken before the weights take their places
-            network = CharRNN(about.model)
-        network.load_state_dict(weights, assign=True)
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise DamagedError(f"{source}: {WEIGHTS} does not fit {CONFIG}: {reason}") from None
+    # On "meta" the network takes no memory and draws no random numbers; the weights become its own.
+    with torch.device("meta"):
+        network = CharRNN(about.model)
+    network.load_state_dict(weights, assign=True)
     return network.eval(), vocab, about
 
 
@@ -204,19 +213,28 @@ def _parsed_pair(files: dict[str, bytes], source: str) -> tuple[ModelAbout, Voca
 
 
 def _check_shapes(model: ModelConfig, shapes: dict[str, tuple[int, ...]], source: str) -> None:
-    """Refuse weights that are not what the config describes. A layer has four tensors, so a config
-    that claims more layers than there are tensors is refused before its table of shapes is made:
-    the number may be anything.
-    """
+    """Refuse weights that are not what the config describes."""
+    # A layer has four tensors. A config may claim any number of layers, and a table of shapes for
+    # all of them would fill the memory, so a claim beyond the tensors is refused before.
     if model.num_layers > len(shapes):
-        raise DamagedError(f"{source}: {WEIGHTS} does not fit {CONFIG}: {model.num_layers} layers")
+        raise DamagedError(f"{source}: {WEIGHTS} does not fit {CONFIG}: {model.num_layers} layers.")
     wanted = model.shapes()
     for name in sorted(wanted.keys() | shapes.keys()):
-        if wanted.get(name) != shapes.get(name):
-            raise DamagedError(
-                f"{source}: {WEIGHTS} does not fit {CONFIG}: {name} is "
-                f"{shapes.get(name, 'missing')}, not {wanted.get(name, 'there')}."
-            )
+        if name not in shapes:
+            reason = f"{name} is missing"
+        elif name not in wanted:
+            reason = f"the model has no {name}"
+        elif shapes[name] != wanted[name]:
+            reason = f"{name} is {shapes[name]}, not {wanted[name]}"
+        else:
+            continue
+        raise DamagedError(f"{source}: {WEIGHTS} does not fit {CONFIG}: {reason}.")
+
+
+def _no_floats(source: str) -> DamagedError:
+    return DamagedError(
+        f"{source}: {WEIGHTS} holds other numbers than {', '.join(FLOATS)}; fetch the model again."
+    )
 
 
 def _no_safetensors(source: str, error: Exception) -> DamagedError:

@@ -86,17 +86,20 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, value: Any) -> ModelConfig:
-        """The config that a model's file holds. Raises ValueError that says what is wrong with it."""
+        """The config that a model's file holds. ValueError says what is wrong with it."""
         if not isinstance(value, dict):
             raise ValueError("no model section")
         unknown = set(value) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"unknown {', '.join(sorted(map(str, unknown)))}")
-        if value.get("cell", "lstm") not in CELLS:
-            raise ValueError(f"cell {value['cell']!r} is none of {', '.join(CELLS)}")
+        cell = value.get("cell", "lstm")
+        # A list, say, cannot be looked up in a table at all.
+        if not isinstance(cell, str) or cell not in CELLS:
+            raise ValueError(f"cell {cell!r} is none of {', '.join(CELLS)}")
         lowest = {"vocab_size": 1, "num_layers": 1, "hidden_size": 1, "embedding_size": 0}
         for name, low in lowest.items():
             size = value.get(name, low)
+            # type(), not isinstance(): true is no size.
             if type(size) is not int or size < low:
                 raise ValueError(f"{name} {size!r} is no number of at least {low}")
         if "vocab_size" not in value:

@@ -66,7 +66,8 @@ class _Gather(torch.autograd.Function):
     def forward(
         ctx: Any, table: torch.Tensor, tokens: torch.Tensor, workspace: Workspace
     ) -> torch.Tensor:
-        ctx.tokens, ctx.symbols = tokens, len(table)
+        ctx.tokens = tokens
+        ctx.symbols = len(table)
         rows = workspace.take("rows", table, tokens.numel(), table.shape[1])
         torch.index_select(table, 0, tokens.flatten(), out=rows)
         return rows.view(*tokens.shape, -1)
@@ -95,26 +96,31 @@ class _LSTM(torch.autograd.Function):
         gates = projected.detach()  # overwritten: activated (T, B, 4H)
         hiddens = workspace.take("hiddens", projected, time + 1, batch, size)
         cells = workspace.take("cells", projected, time + 1, batch, size)
-        squashed = workspace.take(
-            "squashed", projected, time, batch, size
-        )  # tanh of the cell state
+        # tanh of the cell state
+        squashed = workspace.take("squashed", projected, time, batch, size)
         recurrent = workspace.take("recurrent", projected, size, gates4)
         recurrent.copy_(weight.t())  # small products are up to twice as fast this way round
         # tanh(x) = 2 sigmoid(2x) - 1: with the cell gate's inputs doubled, one sigmoid serves all
         # four gates.
         recurrent[:, 2 * size : 3 * size].mul_(2)
         gates[:, :, 2 * size : 3 * size].mul_(2)
-        hiddens[0], cells[0] = hidden, cell
-        o = gates[:, :, 3 * size :].unbind(0)
-        every, h, c, s = gates.unbind(0), hiddens.unbind(0), cells.unbind(0), squashed.unbind(0)
-        views = gates.numpy(), cells.numpy()
+        hiddens[0] = hidden
+        cells[0] = cell
+        # Views by step, made once: an index in the loop would be a call into torch each time.
+        output_gate_of = gates[:, :, 3 * size :].unbind(0)
+        gates_of = gates.unbind(0)
+        hidden_of = hiddens.unbind(0)
+        cell_of = cells.unbind(0)
+        squashed_of = squashed.unbind(0)
+        gates_array = gates.numpy()
+        cells_array = cells.numpy()
         for t in range(time):
-            every[t].addmm_(h[t], recurrent).sigmoid_()
-            _step_cell(views[0], views[1], t)
-            torch.tanh(c[t + 1], out=s[t])
-            torch.mul(o[t], s[t], out=h[t + 1])
+            gates_of[t].addmm_(hidden_of[t], recurrent).sigmoid_()
+            _step_cell(gates_array, cells_array, t)
+            torch.tanh(cell_of[t + 1], out=squashed_of[t])
+            torch.mul(output_gate_of[t], squashed_of[t], out=hidden_of[t + 1])
         ctx.save_for_backward(weight)
-        ctx.kept = gates, hiddens, cells, squashed, workspace
+        ctx.kept = (gates, hiddens, cells, squashed, workspace)
         return hiddens[1:], cells[time]
 
     @staticmethod
@@ -126,14 +132,27 @@ class _LSTM(torch.autograd.Function):
         time, batch, gates4 = gates.shape
         size = gates4 // 4
         d_gates = workspace.take("d_gates", gates, time, batch, gates4)
-        d_c, d_h = d_cell.clone(), d_outputs[-1].clone()
-        views = [tensor.detach().numpy() for tensor in (gates, cells, squashed, d_h, d_c, d_gates)]
-        every, d_out = d_gates.unbind(0), d_outputs.unbind(0)
+        # Both change from step to step, in place.
+        d_c = d_cell.clone()
+        d_h = d_outputs[-1].clone()
+        # The same memory for numba, which reads no tensors.
+        gates_array = gates.detach().numpy()
+        cells_array = cells.detach().numpy()
+        squashed_array = squashed.detach().numpy()
+        d_h_array = d_h.detach().numpy()
+        d_c_array = d_c.detach().numpy()
+        d_gates_array = d_gates.detach().numpy()
+        d_gates_of = d_gates.unbind(0)
+        d_output_of = d_outputs.unbind(0)
         for t in range(time - 1, -1, -1):
-            _step_backward(views[0], views[1], views[2], views[3], views[4], views[5], t)
+            _step_backward(
+                gates_array, cells_array, squashed_array, d_h_array, d_c_array, d_gates_array, t
+            )
             if t:
-                d_h.copy_(d_out[t - 1]).addmm_(every[t], weight)
-        flat, before = d_gates.view(time * batch, gates4), hiddens[:-1].view(time * batch, size)
+                d_h.copy_(d_output_of[t - 1]).addmm_(d_gates_of[t], weight)
+        # The weight's gradient is one large product over all steps, not a small one each.
+        flat = d_gates.view(time * batch, gates4)
+        before = hiddens[:-1].view(time * batch, size)
         return d_gates, None, None, flat.t() @ before, None
 
 
@@ -142,8 +161,11 @@ def _step_cell(gates: np.ndarray, cells: np.ndarray, t: int) -> None:
     """From step t's sigmoids: the cell gate itself, and the cell state after the step."""
     batch, size = cells.shape[1:]
     for b in range(batch):
-        i, f, g = gates[t, b, :size], gates[t, b, size : 2 * size], gates[t, b, 2 * size : 3 * size]
-        before, after = cells[t, b], cells[t + 1, b]
+        i = gates[t, b, :size]
+        f = gates[t, b, size : 2 * size]
+        g = gates[t, b, 2 * size : 3 * size]
+        before = cells[t, b]
+        after = cells[t + 1, b]
         for k in range(size):
             g[k] = 2 * g[k] - 1
             after[k] = f[k] * before[k] + i[k] * g[k]
@@ -151,20 +173,30 @@ def _step_cell(gates: np.ndarray, cells: np.ndarray, t: int) -> None:
 
 @numba.njit(fastmath=True, error_model="numpy", cache=True)
 def _step_backward(
-    gates: np.ndarray, cells: np.ndarray, squashed: np.ndarray, d_hidden: np.ndarray, d_cell: np.ndarray,
-    d_gates: np.ndarray, t: int,
-) -> None:  # fmt: skip
+    gates: np.ndarray,
+    cells: np.ndarray,
+    squashed: np.ndarray,
+    d_hidden: np.ndarray,
+    d_cell: np.ndarray,
+    d_gates: np.ndarray,
+    t: int,
+) -> None:
     """The elementwise part of step t, in one pass: fills d_gates[t], and turns d_cell into the
     gradient before the step.
     """
     batch, size = d_cell.shape
     for b in range(batch):
-        i, f = gates[t, b, :size], gates[t, b, size : 2 * size]
-        g, o = gates[t, b, 2 * size : 3 * size], gates[t, b, 3 * size :]
-        d_i, d_f = d_gates[t, b, :size], d_gates[t, b, size : 2 * size]
-        d_g, d_o = d_gates[t, b, 2 * size : 3 * size], d_gates[t, b, 3 * size :]
+        i = gates[t, b, :size]
+        f = gates[t, b, size : 2 * size]
+        g = gates[t, b, 2 * size : 3 * size]
+        o = gates[t, b, 3 * size :]
+        d_i = d_gates[t, b, :size]
+        d_f = d_gates[t, b, size : 2 * size]
+        d_g = d_gates[t, b, 2 * size : 3 * size]
+        d_o = d_gates[t, b, 3 * size :]
         for k in range(size):
-            d_h, s = d_hidden[b, k], squashed[t, b, k]
+            d_h = d_hidden[b, k]
+            s = squashed[t, b, k]
             d_c = d_cell[b, k] + d_h * o[k] * (1 - s * s)
             d_i[k] = d_c * g[k] * i[k] * (1 - i[k])
             d_f[k] = d_c * cells[t, b, k] * f[k] * (1 - f[k])

@@ -29,7 +29,7 @@ def bits_per_char(nats: float) -> float:
 
 
 def bits_per_byte(nats: float, tokens: int, text_bytes: int) -> float:
-    """Convert nats/token over `tokens` tokens that stand for `text_bytes` bytes to bits per byte."""
+    """Convert nats/token to bits per byte; `tokens` tokens stand for `text_bytes` bytes."""
     return bits_per_char(nats) * tokens / max(1, text_bytes)
 
 
@@ -77,6 +77,7 @@ def score(
         nats = functional.cross_entropy(
             logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
         )
+        # cross_entropy gives 0 where a target is IGNORED.
         yield ScoredBatch(positions, nats.view(targets.shape))
 
 
@@ -84,6 +85,7 @@ def summed_nats(
     network: CharRNN, tokens: TokenSource, bounds: list[int], lanes: range | None = None
 ) -> torch.Tensor:
     """The sum of `score`, as a float64 tensor of one element on the network's device."""
+    # In float64: a split may have a billion tokens, and ranks sum their parts.
     total = torch.zeros(1, dtype=torch.float64, device=network.head.weight.device)
     for batch in score(network, tokens, bounds, lanes):
         total += batch.nats.to(torch.float64).sum()

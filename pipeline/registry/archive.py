@@ -4,7 +4,7 @@ and model card.
     weights.safetensors config.json vocab.json    the model artifact
     MODEL_CARD.md LICENCE.txt                     for people
     model.json                                    format, name, version, tags
-    lineage.json                                  run, corpus, and every source document's digest where it is known
+    lineage.json                                  run, corpus, source documents' digests, if known
     digests.json                                  SHA-256 of each file above
 
 An archive comes from anywhere, so nothing in it is believed before it has been checked: members are
@@ -22,15 +22,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.errors import DamagedError, InputError
-from pipeline.model.about import ModelAbout
-from pipeline.model.artifact import (
-    ARTIFACT,
-    CARD,
-    CONFIG,
-    WEIGHTS,
-    check_artifact,
-    load_weights,
-)
+from pipeline.model.artifact import ARTIFACT, CARD, CONFIG, WEIGHTS, check_artifact, load_weights
 from pipeline.runs import DIGESTS
 
 FORMAT = 1
@@ -39,9 +31,10 @@ MODEL = "model.json"
 LINEAGE = "lineage.json"
 MEMBERS = (*ARTIFACT, CARD, LICENCE, MODEL, LINEAGE, DIGESTS)
 MAX_FIGURE = 1e6  # of a loss in nats or bits
+# Bounds of one member's size, far above any model of ours: reading stops there.
 MAX_WEIGHTS_BYTES = 8 << 30
 MAX_OTHER_BYTES = 64 << 20
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's first date: the same model gives the same archive
+_FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # zip's first: the same model gives the same archive
 
 
 @dataclass(frozen=True)
@@ -71,15 +64,14 @@ def write_archive(url: str, carried: Carried, licence: str) -> str:
         MODEL: _json(about),
         LINEAGE: _json(carried.lineage),
     }
-    members[DIGESTS] = _json(
-        {name: storage.sha256_bytes(data) for name, data in sorted(members.items())}
-    )
+    digests = {name: storage.sha256_bytes(data) for name, data in members.items()}
+    members[DIGESTS] = _json(digests)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in MEMBERS:
-            info = zipfile.ZipInfo(name, _EPOCH)
+            info = zipfile.ZipInfo(name, _FIRST_DATE)
             info.compress_type = zipfile.ZIP_STORED if name == WEIGHTS else zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
+            info.external_attr = 0o644 << 16  # else unzip gives files that nobody may read
             archive.writestr(info, members[name])
     try:
         storage.write_bytes(url, packed.getvalue())
@@ -95,37 +87,33 @@ def read_archive(url: str, sha256: str = "") -> Carried:
     wrong with it.
     """
     data = storage.read_given(url, MAX_WEIGHTS_BYTES + MAX_OTHER_BYTES, "archive")
-    found = storage.sha256_bytes(data)
-    if sha256 and found != sha256.lower():
+    digest = storage.sha256_bytes(data)
+    if sha256 and digest != sha256.lower():
         raise DamagedError(
-            f"{url} has SHA-256 {found}, not {sha256}; get it again from whoever exported it."
+            f"{url} has SHA-256 {digest}, not {sha256}; get it again from whoever exported it."
         )
     members = _members(url, data)
-    promised = _parsed(url, DIGESTS, members)
-    for name in MEMBERS[:-1]:
-        if promised.get(name) != storage.sha256_bytes(members[name]):
-            raise DamagedError(
-                f"{url}: {name} does not have the digest in {DIGESTS}; get the archive again."
-            )
-    carried = _parsed(url, MODEL, members)
+    _check_digests(url, members)
+    model = _parsed(url, MODEL, members)
     lineage = _parsed(url, LINEAGE, members)
-    if carried.get("format") != FORMAT:
+    if model.get("format") != FORMAT:
         raise InputError(
-            f"{url} is not a format {FORMAT} model archive; use the program's version that wrote it."
+            f"{url} is not a format {FORMAT} model archive; "
+            "use the program's version that wrote it."
         )
     files = {name: members[name] for name in (*ARTIFACT, CARD)}
-    about = check_artifact("", "", url, files).about
+    check_artifact("", "", url, files)
     load_weights(files, url)  # weights, vocabulary and shape fit each other
     try:
         files[CARD].decode()
     except UnicodeDecodeError:
         raise DamagedError(f"{url}: {CARD} is not text; get the archive again.") from None
-    _check_registered(url, about)
-    tags = carried.get("tags")
+    _check_registered(url, _parsed(url, CONFIG, members))
+    tags = model.get("tags")
     if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
         raise DamagedError(f"{url}: {MODEL} has no tags; get the archive again.")
-    name = str(carried.get("name", ""))
-    version = str(carried.get("version", ""))
+    name = str(model.get("name", ""))
+    version = str(model.get("version", ""))
     return Carried(name, version, files, tags, lineage)
 
 
@@ -156,17 +144,30 @@ def _check_names(url: str, names: list[str]) -> None:
 def _member(url: str, archive: zipfile.ZipFile, name: str) -> bytes:
     """One member, read up to its bound: what the archive says of its size may be a lie."""
     info = archive.getinfo(name)
-    most = MAX_WEIGHTS_BYTES if name == WEIGHTS else MAX_OTHER_BYTES
+    limit = MAX_WEIGHTS_BYTES if name == WEIGHTS else MAX_OTHER_BYTES
     if name == WEIGHTS and info.compress_type != zipfile.ZIP_STORED:
         # A few kilobytes could unpack to the whole bound. Ours are stored: weights do not compress.
         raise InputError(
-            f"{url}: {name} is compressed, which no archive of ours has; get it from who exported it."
+            f"{url}: {name} is compressed, which no archive of ours has; "
+            "get it from who exported it."
         )
     with archive.open(name) as member:
-        data = member.read(min(most, info.file_size) + 1)
-    if len(data) > most:
-        raise InputError(f"{url}: {name} has more than {most:,} bytes; it is not a model of ours.")
+        data = member.read(min(limit, info.file_size) + 1)
+    if len(data) > limit:
+        raise InputError(f"{url}: {name} has more than {limit:,} bytes; it is not a model of ours.")
     return data
+
+
+def _check_digests(url: str, members: dict[str, bytes]) -> None:
+    """Refuse what was damaged on its way. Whoever tampers with an archive can make these digests
+    true again: against that there is the archive's own SHA-256, and all the checks that follow.
+    """
+    promised = _parsed(url, DIGESTS, members)
+    for name in MEMBERS:
+        if name != DIGESTS and promised.get(name) != storage.sha256_bytes(members[name]):
+            raise DamagedError(
+                f"{url}: {name} does not have the digest in {DIGESTS}; get the archive again."
+            )
 
 
 def _parsed(url: str, name: str, members: dict[str, bytes]) -> dict[str, Any]:
@@ -179,23 +180,23 @@ def _parsed(url: str, name: str, members: dict[str, bytes]) -> dict[str, Any]:
     return value
 
 
-def _check_registered(url: str, about: ModelAbout) -> None:
-    """What registering and sampling read of a config beyond the model's shape."""
+def _check_registered(url: str, config: dict[str, Any]) -> None:
+    """Check what registering and sampling read of a config beyond what every model's config has.
+
+    The parsed JSON is looked at: ModelAbout has defaults for what a checkpoint's config may lack.
+    """
     try:
-        figures = [about.metrics[key] for key in ("val_loss", "val_bits_per_byte")]
-    except KeyError as error:
+        figures = [config["metrics"][name] for name in ("val_loss", "val_bits_per_byte")]
+        texts = [config["corpus"][name] for name in ("name", "version", "fingerprint")]
+        texts.append(config["lineage"]["documents_sha256"])
+        texts.append(config["sampling"]["precision"])
+        for name in ("first_tokens", "train"):
+            config[name]  # that it is there is enough: its type is known to be right
+    except (KeyError, TypeError) as error:
         raise DamagedError(f"{url}: {CONFIG} lacks {error}; get the archive again.") from None
-    for section in ("lineage", "sampling"):
-        if getattr(about, section) is None:
-            raise DamagedError(f"{url}: {CONFIG} lacks {section!r}; get the archive again.")
-    assert about.lineage is not None
-    assert about.sampling is not None
-    are_figures = all(
-        type(figure) in (int, float) and abs(figure) < MAX_FIGURE for figure in figures
-    )
-    corpus = about.corpus
-    texts = [corpus.name, corpus.version, corpus.fingerprint, about.lineage.documents_sha256]
-    are_texts = all(isinstance(text, str) for text in [*texts, about.sampling.precision])
+    # type(), not isinstance(): true is no figure. NaN is not below anything.
+    are_figures = all(type(value) in (int, float) and abs(value) < MAX_FIGURE for value in figures)
+    are_texts = all(isinstance(text, str) for text in texts)
     if not (are_figures and are_texts):
         raise DamagedError(f"{url}: {CONFIG} is not a registered model's; get the archive again.")
 

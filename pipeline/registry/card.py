@@ -8,6 +8,11 @@ from pipeline.model.about import Lineage, ModelAbout
 
 Rows = list[tuple[str, str]]
 
+_INTRODUCTION = (
+    "A character-level recurrent language model. "
+    "It writes text like what it read, and knows nothing else."
+)
+# The settings of a run that a card shows, in this order; another tool's config may lack some.
 _SETTINGS = (
     "optimizer",
     "learning_rate",
@@ -23,11 +28,11 @@ _SETTINGS = (
 
 
 def model_card(name: str, about: ModelAbout, parameters: int, sample: bytes) -> str:
-    """A card as Markdown. Text of corpus and model is data here: shown as it is, never as markup."""
+    """A card as Markdown. What corpus and model say is data: shown as it is, never as markup."""
     lineage = about.lineage or Lineage()
     return f"""# {name}
 
-A character-level recurrent language model. It writes text like what it read, and knows nothing else.
+{_INTRODUCTION}
 
 ## Trained on
 
@@ -87,8 +92,9 @@ def _shape_and_settings(about: ModelAbout, lineage: Lineage, parameters: int) ->
 
 
 def _indented(sample: bytes) -> str:
-    """A sample as a code block: four spaces make every line of it text, and what cannot be shown is
-    U+FFFD.
+    """A sample as a code block: four spaces before a line make it text.
+
+    What cannot be shown is U+FFFD.
     """
     text = sample.decode("utf-8", "replace")
     shown = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
@@ -96,7 +102,7 @@ def _indented(sample: bytes) -> str:
 
 
 def _table(rows: Rows) -> str:
-    """A Markdown table of the rows that have a value, which cannot leave its cell."""
+    """A Markdown table of the rows that have a value. No value can leave its cell."""
     lines = ["| | |", "|---|---|"]
     for name, value in rows:
         if value:

@@ -8,17 +8,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline import runs, storage
-from pipeline.corpora.manifest import (
-    DOCUMENTS,
-    MANIFEST,
-    Corpus,
-    corpus_url,
-    open_corpus,
-    open_version,
-)
+from pipeline.corpora.manifest import MANIFEST, Corpus, corpus_url, open_corpus, open_version
 from pipeline.errors import InputError
 from pipeline.model.about import CorpusReference, Lineage
 from pipeline.model.artifact import CARD, WEIGHTS, load_network, parse_about
@@ -95,27 +86,10 @@ def list_models(models: Models, name: str = "") -> list[ModelRow]:
         raise InputError(
             f"no model {name!r} at {models.uri}; `models.py list` shows what is registered."
         )
-    aliases = {name: models.aliases(name) for name in {version.name for version in versions}}
-    now = time.time()
-    return [
-        ModelRow(
-            name=version.name,
-            version=version.version,
-            aliases=sorted(
-                alias
-                for alias, number in aliases[version.name].items()
-                if number == version.version
-            ),
-            corpus=version.tags.get("corpus", ""),
-            val_bits_per_byte=_number(version.tags.get("val_bits_per_byte")),
-            val_loss=_number(version.tags.get("val_loss")),
-            precision=version.tags.get("precision", "fp32"),
-            run_id=version.tags.get(RUN_TAG, ""),
-            imported_from=version.tags.get(IMPORTED_TAG, ""),
-            age_s=now - version.created,
-        )
-        for version in sorted(versions, key=lambda version: (version.name, version.number))
-    ]
+    # One question a model, not one a version.
+    aliases = {each: models.aliases(each) for each in {version.name for version in versions}}
+    in_order = sorted(versions, key=lambda version: (version.name, version.number))
+    return [_row(version, aliases[version.name]) for version in in_order]
 
 
 def lineage(
@@ -230,10 +204,28 @@ def licence_text(version: ModelVersion, sources: Lineage) -> str:
     """What is known of the licence of the text that the weights were made of."""
     stated = sources.licence or "not stated"
     where = sources.url or ", ".join(sources.sources)
+    named = f"{version.name}/{version.version}"
     return (
-        f"The weights of {version.name}/{version.version} were made from text with this licence: {stated}\n"
+        f"The weights of {named} were made from text with this licence: {stated}\n"
         f"The text is from: {where}\n"
         "Whoever shares the weights or their samples should look at what that licence asks for.\n"
+    )
+
+
+def _row(version: ModelVersion, aliases: dict[str, str]) -> ModelRow:
+    """A version as a row; `aliases` are its model's, with the version number of each."""
+    tags = version.tags
+    return ModelRow(
+        name=version.name,
+        version=version.version,
+        aliases=sorted(alias for alias, number in aliases.items() if number == version.version),
+        corpus=tags.get("corpus", ""),
+        val_bits_per_byte=_number(tags.get("val_bits_per_byte")),
+        val_loss=_number(tags.get("val_loss")),
+        precision=tags.get("precision", "fp32"),
+        run_id=tags.get(RUN_TAG, ""),
+        imported_from=tags.get(IMPORTED_TAG, ""),
+        age_s=time.time() - version.created,
     )
 
 
@@ -248,8 +240,7 @@ def _corpus_still_there(root: str, reference: CorpusReference) -> Corpus | None:
 
 def _documents(corpus: Corpus) -> list[tuple[str, str]]:
     """(path, SHA-256) of every source document, in path order."""
-    data = storage.read_bytes(storage.join(corpus.url, DOCUMENTS))
-    table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
+    table = corpus.documents()
     # A document that a split cuts has a row in each.
     rows = set(zip(table["path"].to_pylist(), table["digest"].to_pylist(), strict=True))
     return [

@@ -33,7 +33,8 @@ def promote_if_better(
     if champion.tags["corpus_fingerprint"] != corpus.fingerprint:
         if corpus.manifest.split == "tail":
             log.info(
-                "champion %s learned another version of the corpus, whose tail split does not compare",
+                "champion %s learned another version of the corpus, "
+                "whose tail split does not compare",
                 champion.uri,
             )
             return False
@@ -42,7 +43,8 @@ def promote_if_better(
     log.info(
         "%s: %.4f bits per byte; champion %s: %.4f", challenger.uri, ours, champion.uri, theirs
     )
-    # so that a figure that is not a number never wins, and equal ones change nothing
+    # `not <`, so that a figure that is not a number never wins. Equal figures change nothing: who
+    # samples the champion gets the same texts as before.
     if not ours < theirs:
         return False
     models.promote(challenger)
@@ -59,8 +61,9 @@ def score_on(models: Models, version: ModelVersion, corpus: Corpus, lanes: int) 
         text = corpus.vocab.decode(tokens.read(0, len(tokens)))
         try:
             tokens = Tokens([vocab.encode(text)])
-        # a symbol the model does not know, or bytes that are no text to a model of characters
         except ValueError:
+            # A symbol that the model does not know, or bytes that are no text to a model of
+            # characters. Leaving the symbol out would score another text.
             return float("inf")
     nats = mean_nats(network, tokens, lanes)
     return bits_per_byte(nats, len(tokens), corpus.bytes_in("val"))

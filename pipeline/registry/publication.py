@@ -61,4 +61,5 @@ def lineage_of(corpus: Corpus, root: str) -> Lineage:
 def _described(sampling: PrecisionCheck) -> str:
     if not sampling.tokens:
         return "fp32: the validation text is too short to measure int8 on"
-    return f"{sampling.precision}: {sampling.nats_int8:.5f} nats in int8, {sampling.nats_fp32:.5f} in fp32"
+    int8 = f"{sampling.nats_int8:.5f} nats in int8"
+    return f"{sampling.precision}: {int8}, {sampling.nats_fp32:.5f} in fp32"

@@ -1,6 +1,7 @@
 """The model file that MLflow itself runs: models-from-code, so that no pickle is written or loaded.
 
-    mlflow.pyfunc.load_model(uri).predict(["The "], params={"num_chars": 200, "temperature": 0.7, "seed": 1})
+    model = mlflow.pyfunc.load_model(uri)
+    model.predict(["The "], params={"num_chars": 200, "temperature": 0.7, "seed": 1})
 
 Each input row is a prime; each output row is the prime and what the model makes of it: row n is
 what our own sampling job writes into its file number n for that prime. MLflow copies this file and

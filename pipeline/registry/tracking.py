@@ -92,8 +92,9 @@ class Tracking:
             is_refusal = any(word in reason for word in ("authenticated", "401", "403"))
             if is_refusal:
                 raise InputError(
-                    f"the tracking server at {self.uri} lets nobody in without a name and a password: set "
-                    "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or correct them."
+                    f"the tracking server at {self.uri} lets nobody in without a name and a "
+                    "password: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+                    "or correct them."
                 ) from None
             raise InputError(
                 f"the tracking server at {self.uri} does not answer: {reason}. "

@@ -1,4 +1,5 @@
-"""A recipe from source to report: corpus, training, registered model, samples, and figures beside xz's.
+"""A recipe from source to report.
 
-stages (one after another, each skipped when its output exists) -> report (what came out, for people)
+stages (corpus, training, registered model, samples, figures beside xz's: one after another,
+each skipped when its output exists) -> report (what came out, for people)
 """

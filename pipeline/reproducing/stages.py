@@ -1,4 +1,4 @@
-"""The stages of a recipe, one after another; each finds out by itself what of it is there already."""
+"""The stages of a recipe, one after another. Each finds out by itself what is there already."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StageTimes:
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
-    """What a recipe came to. A run that was asked to stop has a corpus and a training, and nothing behind.
+    """What a recipe came to. A run that was asked to stop ends with its training.
 
     `bits_per_byte` are of the model and of simple compressors, on the validation text.
     """
@@ -75,7 +75,10 @@ class Reproduction:
 
 
 def reproduce(recipe: Recipe, root: str, run: Runner, times: StageTimes) -> Reproduction:
-    """Build, train, register, sample and measure. Ray must be initialised; `run` runs the corpus's tasks."""
+    """Build, train, register, sample and measure.
+
+    Ray must be initialised. `run` runs the corpus's tasks.
+    """
     built = build_corpus(recipe.corpus, root, run)
     times.done("corpus")
     corpus = check_run(recipe.train, root)
@@ -101,6 +104,9 @@ def reproduce(recipe: Recipe, root: str, run: Runner, times: StageTimes) -> Repr
 
 
 def _model_to_sample(recipe: Recipe, trained: TrainedRun) -> str:
-    """The model that the report is about, which need not be the champion; unless the recipe names another."""
+    """The model that was trained, unless the recipe names another one.
+
+    It need not have become champion: the report is about this model, so the samples are too.
+    """
     own = f"models:/{recipe.name}@champion"
     return trained.model if recipe.sample.model == own else recipe.sample.model

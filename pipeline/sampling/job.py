@@ -72,7 +72,8 @@ class Job:
         """
         config = self.plan.config
         missing = self.missing
-        refills = _REFILLS if config.stop or config.lines else 1
+        ends_early = bool(config.stop or config.lines)
+        refills = _REFILLS if ends_early else 1
         rounds = _ceiling(len(missing), config.num_workers * LANES * refills)
         size = _ceiling(len(missing), config.num_workers * rounds)
         return [missing[at : at + size] for at in range(0, len(missing), size)]
@@ -169,7 +170,8 @@ def _claim(output: str, settings: dict[str, Any], *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise InputError(
-            f"{output} holds samples of other settings; choose another --output, or give --overwrite."
+            f"{output} holds samples of other settings; "
+            "choose another --output, or give --overwrite."
         )
     # settings.json goes last: a killed clearing is still refused without --overwrite.
     for name in sorted(ours, key=lambda name: name == SETTINGS):
@@ -193,14 +195,17 @@ def _records(output: str) -> dict[str, SampleRecord]:
         for name in storage.names(storage.join(output, PARTIAL)):
             if name.endswith(".txt.json"):
                 lines.append(storage.read_json(storage.join(output, PARTIAL, name)))
-        records = [SampleRecord.from_json(line) for line in lines]
+        # Of two records of a file the later one counts: samples.jsonl is the older.
+        records = {str(line["file"]): SampleRecord.from_json(line) for line in lines}
     except InputError:
         raise
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(
-            f"{output}/{SAMPLES} is not what a job writes ({error}); remove it, or give --overwrite."
+            f"{output}/{SAMPLES} is not what a job writes ({error}); "
+            "remove it, or give --overwrite."
         ) from None
-    return {record.file: record for record in records if sizes.get(record.file) == record.bytes}
+    # A file of another size is half written, or not ours: it is sampled again.
+    return {name: record for name, record in records.items() if sizes.get(name) == record.bytes}
 
 
 def _ceiling(count: int, divisor: int) -> int:

@@ -40,10 +40,11 @@ def write_on_ray(job: Job, progress: Progress) -> Iterator[list[SampleRecord]]:
     actors = ray.data.ActorPoolStrategy(
         size=min(config.num_workers, len(items)), max_tasks_in_flight_per_actor=1
     )
+    shared = _shared(job.plan)
     tally = ray.remote(num_cpus=0)(Tally).remote()
     written = dataset.map(
         RayWriter,
-        fn_constructor_args=(_shared(job.plan), job.output, tally),
+        fn_constructor_args=(shared, job.output, tally),
         compute=actors,
         num_cpus=1,
         num_gpus=1 if config.use_gpu else 0,
@@ -93,19 +94,17 @@ class RayWriter:
         try:
             records = self.writer.write(samples, teller)
         except (InputError, OSError) as error:
-            # As a value: raised, Ray would wrap it, and a person wants the line.
+            # As a value: raised, it would arrive wrapped in Ray's traceback.
             return {"records": "[]", "error": str(error)}
         teller.send()
         return {"records": json.dumps([record.to_json() for record in records]), "error": ""}
 
 
 class Tally:
-    """An actor that the writers tell how far they are, and the driver asks. Characters by whether
-    an earlier run wrote them.
-    """
+    """An actor that the writers tell how far they are, and the driver asks."""
 
     def __init__(self) -> None:
-        self.chars = {False: 0, True: 0}
+        self.chars = {False: 0, True: 0}  # by whether an earlier run wrote them
 
     def add(self, chars: int, earlier: bool) -> None:
         self.chars[earlier] += chars
@@ -164,9 +163,8 @@ class _TallyWatch:
 
         try:
             chars = ray.get(self.tally.read.remote())
-        # its node is gone: progress is not shown, nothing else is lost
         except ray.exceptions.RayError:
-            return
+            return  # its node is gone: progress is not shown, nothing else is lost
         is_first_text = chars[False] and self.progress.done == self.progress.start
         if is_first_text:
             self.progress.begin()  # the actors have started: what came before was no sampling

@@ -19,8 +19,8 @@ from pipeline.sampling.config import SampleConfig
 
 FORMAT = 2
 MAX_PRIME_BYTES = 16 << 20
-PRIME_CHARS_SHOWN = 200  # of a prime, in records
-# settings that stand in records under their own names
+PRIME_CHARS_SHOWN = 200  # in records, which also have the digest of all of it
+# Settings that stand in settings.json and in records under their own names.
 _DRAWING = ("top_k", "top_p", "stop", "lines", "seed")
 
 
@@ -64,7 +64,8 @@ class SampleRecord:
 
     def to_json(self) -> dict[str, Any]:
         value = asdict(self)
-        return value | value.pop("identity")
+        identity = value.pop("identity")
+        return value | identity
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> SampleRecord:
@@ -137,7 +138,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """A short name for the settings."""
+        """A short name for the settings: six hex digits of their SHA-256."""
         return storage.sha256_bytes(json.dumps(self.settings, sort_keys=True).encode())[:6]
 
     def request(self, sample: Sample) -> Request:
@@ -194,7 +195,8 @@ def precision_of(config: SampleConfig, model: ModelArtifact) -> Precision:
     """
     if config.precision != "auto":
         return config.precision
-    return "fp32" if config.use_gpu else model.about.precision
+    may_be_int8 = model.about.precision == "int8" and not config.use_gpu
+    return "int8" if may_be_int8 else "fp32"
 
 
 def request_of(
@@ -219,6 +221,7 @@ def _file_name(temperature: float | None, prime: int | None, number: int) -> str
     """sample-[tTEMPERATURE-][pPRIME-]NUMBER.txt; None for what all files share."""
     parts = ["sample"]
     if temperature is not None:
+        # repr() gives every digit that tells two numbers apart; 1.0 is called 1.
         parts.append(f"t{repr(temperature).removesuffix('.0')}")
     if prime is not None:
         parts.append(f"p{prime:04d}")

@@ -60,7 +60,8 @@ def run_sampling(
     result = None
     has_work = bool(job.missing)
     try:
-        with engine(job.output) if has_work else contextlib.nullcontext():
+        session = engine(job.output) if has_work else contextlib.nullcontext()
+        with session:
             result = write_samples(job, local=not has_work)
         status = "FINISHED"
     except KeyboardInterrupt:
@@ -83,7 +84,10 @@ def sample_files(
 
 
 def write_samples(job: Job, *, local: bool = False) -> SampleResult:
-    """Write the job's missing files, then samples.jsonl. `local` runs in this process, without Ray."""
+    """Write the job's missing files, then samples.jsonl.
+
+    `local` runs in this process, without Ray.
+    """
     plan = job.plan
     config = plan.config
     missing = len(job.missing)
@@ -154,7 +158,7 @@ class _TrackedRun:
 
     def end(self, status: str, result: SampleResult | None) -> None:
         with best_effort("the sampling run's end"):
-            if result is not None:
+            if result is not None and status == "FINISHED":
                 values = asdict(result)
                 figures = {
                     name: values[name] for name in ("files", "chars", "mean_nats", "chars_per_sec")

@@ -1,10 +1,12 @@
 """Samples into files, by one actor: long files are saved as they grow, and go on from there; a file
 appears when complete.
 
-    <output>/sample-00000.txt                              a complete file
-    <output>/.partial/sample-00000.txt.json                its record, written after it, until samples.jsonl has it
-    <output>/.partial/sample-00000.txt/part-00000-1a2b3c4d what a long file has so far, in parts
-    <output>/.partial/sample-00000.txt/state.safetensors   the lane behind them, and the parts' digests; replaced whole
+    <output>/sample-00000.txt                a complete file
+    <output>/.partial/sample-00000.txt.json  its record, written after it, until samples.jsonl
+    <output>/.partial/sample-00000.txt/      what a long file has so far:
+        part-00000-1a2b3c4d                  its parts, in order
+        state.safetensors                    the lane behind them, and the parts' digests; replaced
+                                             whole after each part
 
 Storing runs beside sampling, in threads; memory does not depend on the length of files.
 """

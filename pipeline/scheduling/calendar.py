@@ -1,6 +1,6 @@
-"""When a schedule fires: cron with time zones, by APScheduler's CronTrigger.
+"""When a schedule fires: cron expressions with time zones, by APScheduler's CronTrigger.
 
-Instants are in UTC.
+All instants that come and go are in UTC.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pipeline.errors import InputError
 from pipeline.scheduling.config import Schedule
 
 # How far back the latest firing is looked for, nearest first. A wider window is tried only when the
-# narrower one held no firing, so a schedule that fires every minute is asked for 2 hours at most,
-# however long nobody asked.
+# narrower one held no firing: of a schedule that fires every minute at most 2 hours are walked
+# through, 120 steps, however long no scheduler ran.
 _WINDOWS = (timedelta(hours=2), timedelta(days=2), timedelta(days=40), timedelta(days=400))
 _FORMAT = "%Y%m%dT%H%M%SZ"
 
@@ -72,10 +72,9 @@ def _next(fires: CronTrigger, after: datetime) -> datetime | None:
     """
     # APScheduler answers with a firing at or after the instant it is asked for.
     moment = (after + timedelta(microseconds=1)).astimezone(fires.timezone)
-    # On the day after clocks go forward, APScheduler 3.11 skips what fires in the day's first hour,
-    # because it steps 24 hours there. So the two coming midnights are asked as well, and the
-    # earliest answer counts.
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    # On the day after clocks go forward, APScheduler 3.11 skips what fires in the day's first hour:
+    # it steps 24 hours there. So the two coming midnights are asked too, and the earliest counts.
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     starts = [moment, midnight + timedelta(days=1), midnight + timedelta(days=2)]
     firings = [fires.get_next_fire_time(None, start) for start in starts]
     return min((firing.astimezone(UTC) for firing in firings if firing), default=None)

@@ -62,10 +62,7 @@ class Attempt:
 
     @property
     def job_id(self) -> str:
-        """The Ray job's id.
-
-        It is the same whoever submits the attempt, so the second time shows.
-        """
+        """The Ray job's id: the same whoever submits the attempt, so Ray takes it once."""
         firing = f"{self.schedule}-{self.instant}"
         return f"{firing}-{self.stage}-{self.tried}-{self.corpus}-{self.number}"
 
@@ -88,7 +85,7 @@ class Started:
 
     time: float
     by: str
-    host: str = ""
+    host: str
 
     def to_json(self) -> dict[str, Any]:
         return vars(self).copy()
@@ -196,6 +193,7 @@ class Ledger:
 
     def start(self, attempt: Attempt) -> bool:
         """Record that the job has begun; False when it had begun before: then it must not run."""
+        # Format 1 has both names for the one who started the job.
         started = Started(time=time.time(), by=self.writer, host=self.writer)
         return self._create(self._url(attempt.corpus, attempt.number, "started"), started.to_json())
 
@@ -243,13 +241,15 @@ class Ledger:
         return value
 
     def _create(self, url: str, value: dict[str, Any]) -> bool:
-        """Create a file.
+        """Create a file; False when there is one.
 
-        `value` holds `by`, so that a writer knows its own where a store is late.
+        `value` holds `by`: where a store answers late, a writer tells its own file by it.
         """
-        return storage.create(url, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+        # Indented and sorted: people read these files too.
+        text = json.dumps(value, indent=1, sort_keys=True)
+        return storage.create(url, f"{text}\n".encode())
 
 
-def _file(number: int, kind: str = "") -> str:
-    """The file of an attempt, or of a note (`started`, `ended`) about it."""
+def _file(number: int, kind: str) -> str:
+    """The file of an attempt, with "" for `kind`, or of a note about it: `started`, `ended`."""
     return f"{number:06d}.{kind}.json" if kind else f"{number:06d}.json"

@@ -35,6 +35,7 @@ def _entries(url: str) -> list[Any]:
     except FileNotFoundError:
         raise InputError(f"no schedule file {url}; see cluster/schedule.yaml.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # YAML's complaints run over several lines. Ours is one.
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"schedule file {url} is not YAML: {reason}") from None
     entries = parsed.get("schedules") if isinstance(parsed, dict) else None

@@ -18,7 +18,10 @@ _ERROR_CHARS = 80  # in the table; the JSON has all that the ledger kept
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleRow:
-    """One schedule. The fields from `last` on are its newest attempt's, if it has one."""
+    """One schedule. The fields from `last` on are its newest attempt's, if it has one.
+
+    The job prints rows as JSON: these names are read by other programs.
+    """
 
     schedule: str
     corpus: str
@@ -73,6 +76,7 @@ def table(rows: list[ScheduleRow]) -> list[tuple[str, ...]]:
 def _row(schedule: Schedule, ledger: Ledger, now: datetime) -> ScheduleRow:
     firing = next_firing(schedule, now)
     following = firing.isoformat() if firing else None
+    # The ledger's rows are a corpus's; several schedules may share one.
     entries = ledger.entries(schedule.corpus)
     own = [entry for entry in entries if entry.attempt.schedule == schedule.name]
     if not own:

@@ -80,6 +80,7 @@ def perform(ledger: Ledger, which: str, folder: Path, record: Record) -> dict[st
     if not ledger.start(attempt):
         log.info("%s has been started before; nothing to do", attempt.job_id)
         return {"attempt": attempt.job_id, "status": "started before"}
+    # This Python, not whichever `python` names: it has the job's packages.
     outcome = _run([sys.executable, *attempt.command], folder)
     record(attempt, outcome)
     ledger.end(attempt, SUCCEEDED if outcome.exit_status == 0 else FAILED, outcome)
@@ -90,15 +91,15 @@ def _run(command: list[str], folder: Path) -> Outcome:
     """Run a job, its log passed on to ours. Its error is the last line that it logged."""
     began = time.monotonic()
     last_line = ""
-    # Output goes to a file: two pipes read one after the other would block a job that fills the
-    # second.
+    # Output goes to a file. Of two pipes that are read one after the other, the second may fill up
+    # and block the job.
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         process = subprocess.Popen(
             command, cwd=folder, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace"
         )
         assert process.stderr is not None
         for line in process.stderr:
-            sys.stderr.write(line)
+            sys.stderr.write(line)  # what Ray shows as this job's log
             last_line = line.strip() or last_line
         exit_status = process.wait()
         output.seek(0)

@@ -54,6 +54,7 @@ class Scheduler:
 
     def look(self, now: datetime) -> None:
         """One look at every corpus."""
+        # Each corpus once, in the order of the file.
         for corpus in dict.fromkeys(schedule.corpus for schedule in self.schedules):
             entries = self.ledger.entries(corpus)
             if _busy(entries):
@@ -152,8 +153,7 @@ class Scheduler:
         if not version:
             return None
         corpus = f"{schedule.corpus}@{version}"
-        # A build whose sources have not changed gives the version before it: nothing is trained on
-        # that again.
+        # A build whose sources have not changed gives the version that was there before.
         if any(_trained_on(corpus, entry) for entry in entries):
             return None
         return self._attempt(schedule, entries, last.attempt.instant, TRAIN, corpus)
@@ -168,6 +168,7 @@ class Scheduler:
                     due.append((fired, schedule))
         if not due:
             return None
+        # Of two that fired at one instant the name decides, so that all schedulers choose the same.
         fired, schedule = min(due, key=lambda firing: (firing[0], firing[1].name))
         return self._attempt(schedule, entries, stamp(fired), BUILD)
 

@@ -2,7 +2,7 @@
 
     weights.safetensors config.json vocab.json       the model (model/artifact.py)
     optimizer.safetensors lanes.safetensors state.json
-    digests.json                                     SHA-256 of each file above; written last (runs.py)
+    digests.json                                     SHA-256 of each file above; written last
 
 Nothing here is a pickle: safetensors and JSON only. See docs/formats.md. Shapes: L layers, S
 tensors of state a layer, B lanes, H hidden.
@@ -21,6 +21,7 @@ from pipeline import runs
 from pipeline.errors import DamagedError
 from pipeline.model.about import CorpusReference
 from pipeline.model.artifact import json_bytes
+from pipeline.training.journal import JournalState
 
 OPTIMIZER = "optimizer.safetensors"
 LANES = "lanes.safetensors"
@@ -39,8 +40,8 @@ class CheckpointState:
     """state.json: where a run stood. `minutes` are of training, `stale` evaluations since the best.
 
     `val_loss` is None where the step was not evaluated. `journal` identifies the rows up to the
-    step (journal.state_dict); `config` are the run's settings; `world_size` is for people, since
-    any number of ranks may go on.
+    step; `config` are the run's settings; `world_size` is for people, since any number of ranks may
+    go on.
     """
 
     step: int
@@ -49,7 +50,7 @@ class CheckpointState:
     val_loss: float | None
     best: Best
     stale: int
-    journal: dict[str, Any]
+    journal: JournalState
     corpus: CorpusReference
     config: dict[str, Any]
     world_size: int
@@ -59,13 +60,15 @@ class CheckpointState:
 
     @classmethod
     def read(cls, url: str) -> CheckpointState:
-        """The state of the checkpoint at a URL; another format, or what is no state, is refused by
-        name.
+        """The state of the checkpoint at a URL.
+
+        Another format, or what is no state, is refused by name.
         """
         value = runs.read_state(url)
         try:
             values = {key: item for key, item in value.items() if key != "format"}
             values["best"] = Best(**value["best"])
+            values["journal"] = JournalState.from_json(value["journal"])
             values["corpus"] = CorpusReference.from_json(value["corpus"])
             return cls(**values)
         except (KeyError, TypeError) as error:
@@ -77,8 +80,9 @@ class CheckpointState:
 def training_files(
     optimizer: dict[str, torch.Tensor], lanes: torch.Tensor, state: CheckpointState
 ) -> dict[str, bytes]:
-    """The three files that make a model's files a checkpoint. `lanes` is all lanes' state, (L, S,
-    B, H).
+    """The three files that make a model's files a checkpoint.
+
+    `lanes` is the state of all lanes, (L, S, B, H).
     """
     return {
         OPTIMIZER: safetensors.torch.save(optimizer),
@@ -88,7 +92,7 @@ def training_files(
 
 
 def load_tensors(data: bytes, source: str) -> dict[str, torch.Tensor]:
-    """The tensors of safetensors bytes; anything else (a pickle, say) is refused by name, unread."""
+    """The tensors of safetensors bytes; anything else, such as a pickle, is refused by name."""
     try:
         return safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError) as error:
@@ -100,9 +104,12 @@ def load_tensors(data: bytes, source: str) -> dict[str, torch.Tensor]:
 def optimizer_tensors(
     optimizer: torch.optim.Optimizer, names: list[str]
 ) -> dict[str, torch.Tensor]:
-    """An optimiser's state as 'parameter/key' tensors; `names` are the parameters', in the
-    optimiser's order.
+    """An optimiser's state as 'parameter/key' tensors.
+
+    `names` are the parameters' names in the optimiser's order: torch numbers them, and a number
+    would say nothing to a reader of the file.
     """
+    # By the parameter's number: {"exp_avg": tensor, "step": tensor, ...}, torch.optim's own keys.
     state = optimizer.state_dict()["state"]
     return {
         f"{names[index]}/{key}": value.detach().cpu().contiguous()
@@ -118,6 +125,8 @@ def load_optimizer(
     """The inverse of `optimizer_tensors`."""
     values: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in stored.items():
+        # The last slash, since torch.optim's keys have none.
         parameter, _, key = name.rpartition("/")
         values.setdefault(names.index(parameter), {})[key] = tensor
+    # Groups (the rate, decay) stay this run's own; load_state_dict wants both.
     optimizer.load_state_dict(optimizer.state_dict() | {"state": values})

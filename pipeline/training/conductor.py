@@ -1,5 +1,6 @@
-"""What the driver and the workers of a run tell each other: please stop, this far we came, this is
-why we failed.
+"""What the driver and the workers of a run tell each other: stop, the run came this far, it failed.
+
+Plain Python. on_ray.py runs it as an actor on the driver's machine.
 """
 
 from __future__ import annotations
@@ -8,39 +9,46 @@ GIVE_UP_AFTER = 3  # restarts in a row that come no further than the ones before
 
 
 class Conductor:
-    """Lives beside the driver for one session of a run; rank 0 of every worker group talks to it."""
+    """Lives beside the driver for one session of a run; rank 0 of every worker group talks to it.
+
+    Ray's own limit counts the failures of a whole run, so a month-long run on machines that come
+    and go would use it up. Here only restarts that bring the run no further count.
+    """
 
     def __init__(self) -> None:
         self.stop = False
-        self.reached = self.reached_before = -1
-        self.begun = self.idle = 0
+        self.reached = -1  # the furthest step of any worker group; -1: none has said
+        self.reached_before = -1  # the same, when the newest worker group began
+        self.begun = 0  # worker groups
+        self.idle = 0  # restarts in a row without progress
         self.failure = ""
 
     def begin(self) -> str:
         """A worker group has started. Returns why it should give up, or ""."""
         self.begun += 1
-        if self.begun > 1:
-            self.idle = 0 if self.reached > self.reached_before else self.idle + 1
+        is_restart = self.begun > 1
+        if is_restart:
+            has_progressed = self.reached > self.reached_before
+            self.idle = 0 if has_progressed else self.idle + 1
         self.reached_before = self.reached
         if self.idle < GIVE_UP_AFTER:
             return ""
-        why = (
-            f": {self.failure}"
-            if self.failure
-            else "; workers died without a word, as for want of memory"
-        )
+        reason = "; workers died without a word, as for want of memory"
+        if self.failure:
+            reason = f": {self.failure}"
         return (
-            f"the run made no progress over {self.idle} restarts at step {max(self.reached, 0)}{why}. "
-            "Remove the cause, then go on with --resume."
+            f"the run made no progress over {self.idle} restarts at step "
+            f"{max(self.reached, 0)}{reason}. Remove the cause, then go on with --resume."
         )
 
     def reach(self, step: int) -> bool:
         """The run has come to a step. Returns whether it should stop."""
+        # A restarted group begins at its checkpoint, which lies behind what was reached before.
         self.reached = max(self.reached, step)
         return self.stop
 
     def fail(self, reason: str) -> None:
-        """A worker ends with an error; the newest one is what a person will be told."""
+        """A worker ends with an error; the newest one is what a person will read."""
         self.failure = reason
 
     def ask_to_stop(self) -> None:

@@ -1,4 +1,7 @@
-"""What a training run does: the `train` section of a recipe."""
+"""What a training run does: the `train` section of a recipe. Imports no torch.
+
+The docstring behind a field is its text in --help.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,53 @@ from pipeline.model.config import CellName, ModelConfig
 # Settings that may differ when a run is resumed, and between runs that give the same model: what
 # they change is where and how a run works, not what its steps compute.
 MAY_CHANGE = {
-    "corpus", "verify", "num_workers", "cpus_per_worker", "use_gpu", "checkpoint_every", "keep_checkpoints", "sample_every",
-    "sample_chars", "resume",
-}  # fmt: skip
+    "corpus",  # a name, which may be NAME or NAME@VERSION; the fingerprint is compared elsewhere
+    "verify",
+    "num_workers",
+    "cpus_per_worker",
+    "use_gpu",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "sample_every",
+    "sample_chars",
+    "resume",
+}
 # So may these when a run is resumed, unless the schedule is drawn towards the end.
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
+
+_AT_LEAST_1 = (
+    "num_layers",
+    "hidden_size",
+    "global_batch_size",
+    "seq_len",
+    "eval_lanes",
+    "keep_checkpoints",
+    "accumulate",
+    "sample_chars",
+    "cpus_per_worker",
+)
+_AT_LEAST_0 = (
+    "embedding_size",
+    "warmup_steps",
+    "decay_after",
+    "max_steps",
+    "max_epochs",
+    "patience",
+    "seed",
+    "learning_rate",
+    "decay_rate",
+    "rms_decay",
+    "weight_decay",
+    "max_grad_norm",
+    "max_grad_value",
+    "max_minutes",
+    "dropout",
+)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """How often something is due: every so many steps or every so many minutes; the other one is 0."""
+    """How often something is due: every so many steps, or minutes; the other one is 0."""
 
     steps: int = 0
     minutes: float = 0.0
@@ -108,9 +148,8 @@ class TrainConfig:
     """tf32 products, or bf16 autocast, on a GPU that has them"""
     compile: bool = False
     """torch.compile the model; needs a C++ compiler on every node"""
-    num_workers: str | int = (
-        1  # in this order: YAML, which parses flags too, reads 1:4 as the number 64
-    )
+    # str first: YAML, which parses flags too, reads 1:4 as the number 64.
+    num_workers: str | int = 1
     """data-parallel workers; LOW:HIGH lets a run lose and gain workers as the cluster does (in YAML
     in quotes)
     """
@@ -126,15 +165,10 @@ class TrainConfig:
     """
 
     def __post_init__(self) -> None:
-        at_least_1 = ("num_layers", "hidden_size", "global_batch_size", "seq_len", "eval_lanes", "keep_checkpoints",
-                      "accumulate", "sample_chars", "cpus_per_worker")  # fmt: skip
-        at_least_0 = ("embedding_size", "warmup_steps", "decay_after", "max_steps", "max_epochs", "patience", "seed",
-                      "learning_rate", "decay_rate", "rms_decay", "weight_decay", "max_grad_norm", "max_grad_value",
-                      "max_minutes", "dropout")  # fmt: skip
-        for option in at_least_1:
-            self._at_least(option, 1)
-        for option in at_least_0:
-            self._at_least(option, 0)
+        for option in _AT_LEAST_1:
+            self._check_at_least(option, 1)
+        for option in _AT_LEAST_0:
+            self._check_at_least(option, 0)
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate}; it must be above 0.")
         if not self.dropout < 1:
@@ -145,32 +179,12 @@ class TrainConfig:
             raise InputError(
                 f"precision {self.precision} needs a GPU; give --use_gpu, or --precision fp32."
             )
-        if not (self.max_steps or self.max_epochs or self.max_minutes):
-            raise InputError(
-                "the run would never end: give --max_steps, --max_epochs or --max_minutes."
-            )
-        if self.schedule == "cosine" and not (self.max_steps or self.max_epochs):
-            raise InputError(
-                "schedule cosine needs to know its end: give --max_steps or --max_epochs."
-            )
+        self._check_it_ends()
+        # Both raise InputError for a value that they cannot read.
         for option in ("eval_every", "checkpoint_every"):
             self.interval(option)
         self.samples_at(1)
-        low, high = self.workers
-        if not 1 <= low <= high:
-            raise InputError(
-                f"num_workers is {self.num_workers}; it must be at least 1, or LOW:HIGH with LOW at least 1."
-            )
-        if high > self.global_batch_size:
-            raise InputError(
-                f"{high} workers share {self.global_batch_size} lanes; "
-                "each needs one at least: lower --num_workers or raise --global_batch_size."
-            )
-
-    def _at_least(self, option: str, low: float) -> None:
-        value = getattr(self, option)
-        if not (math.isfinite(value) and value >= low):
-            raise InputError(f"{option} is {value}; it must be a number of at least {low}.")
+        self._check_workers()
 
     @property
     def workers(self) -> tuple[int, int]:
@@ -202,29 +216,13 @@ class TrainConfig:
 
     def samples_at(self, step: int) -> bool:
         """Whether a sample is due after a step."""
-        wanted = self._sample_steps()
-        if isinstance(wanted, list):
-            return step in wanted
-        return wanted > 0 and step % wanted == 0
-
-    def _sample_steps(self) -> int | list[int]:
-        """sample_every as a number, or as a list of steps; on a command line a list is text with
-        commas.
-        """
-        wanted = self.sample_every
-        if isinstance(wanted, str):
-            try:
-                parts = [int(part) for part in wanted.split(",")]
-            except ValueError:
-                raise InputError(
-                    f"sample_every is {wanted!r}; it must be a number of steps, or a list such as 100,300."
-                ) from None
-            wanted = parts if "," in wanted else parts[0]
-        if isinstance(wanted, int) and wanted < 0:
-            raise InputError(f"sample_every is {wanted}; it must be at least 0.")
-        return wanted
+        every = self._sample_steps()
+        if isinstance(every, list):
+            return step in every
+        return every > 0 and step % every == 0
 
     def model(self, vocab_size: int) -> ModelConfig:
+        """The shape of the run's model."""
         return ModelConfig(
             vocab_size=vocab_size,
             cell=self.cell,
@@ -239,10 +237,57 @@ class TrainConfig:
         limits = [self.max_steps, self.max_epochs * steps_per_epoch]
         return min((limit for limit in limits if limit), default=0)
 
+    def _check_at_least(self, option: str, low: float) -> None:
+        value = getattr(self, option)
+        # A NaN is not below the limit, and infinity is above it: neither is a setting.
+        if not (math.isfinite(value) and value >= low):
+            raise InputError(f"{option} is {value}; it must be a number of at least {low}.")
+
+    def _check_it_ends(self) -> None:
+        last_step_is_known = self.max_steps or self.max_epochs
+        if not (last_step_is_known or self.max_minutes):
+            raise InputError(
+                "the run would never end: give --max_steps, --max_epochs or --max_minutes."
+            )
+        if self.schedule == "cosine" and not last_step_is_known:
+            raise InputError(
+                "schedule cosine needs to know its end: give --max_steps or --max_epochs."
+            )
+
+    def _check_workers(self) -> None:
+        low, high = self.workers
+        if not 1 <= low <= high:
+            raise InputError(
+                f"num_workers is {self.num_workers}; "
+                "it must be at least 1, or LOW:HIGH with LOW at least 1."
+            )
+        if high > self.global_batch_size:
+            raise InputError(
+                f"{high} workers share {self.global_batch_size} lanes; "
+                "each needs one at least: lower --num_workers or raise --global_batch_size."
+            )
+
+    def _sample_steps(self) -> int | list[int]:
+        """sample_every as a number, or as a list of steps; a command line gives either as text."""
+        every = self.sample_every
+        if isinstance(every, str):
+            try:
+                steps = [int(part) for part in every.split(",")]
+            except ValueError:
+                raise InputError(
+                    f"sample_every is {every!r}; "
+                    "it must be a number of steps, or a list such as 100,300."
+                ) from None
+            every = steps if "," in every else steps[0]
+        if isinstance(every, int) and every < 0:
+            raise InputError(f"sample_every is {every}; it must be at least 0.")
+        return every
+
 
 def settings_digest(settings: dict[str, Any]) -> str:
-    """A short digest of the settings that decide a model's weights, by which a trained model is
-    found again.
+    """A short digest of the settings that decide a model's weights.
+
+    By it a trained model is found again, so what it is made of must not change.
     """
     kept = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
     return storage.sha256_bytes(json.dumps(kept, sort_keys=True).encode())[:12]

@@ -1,5 +1,6 @@
-"""The ranks of a run: what they tell each other, over torch.distributed, or nothing when there is
-one.
+"""The ranks of a run: what they tell each other over torch.distributed.
+
+A run of one rank goes the same way and asks nobody.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from pipeline.training.shared_sum import SharedSum, shared_sum
 
 
 class Group:
-    """This process's place among the ranks. Every method is collective: all ranks must call it."""
+    """This process's place among the ranks.
+
+    Every method is collective: a rank that does not call it leaves the others waiting.
+    """
 
     def __init__(self) -> None:
-        several = distributed.is_available() and distributed.is_initialized()
-        self.rank = distributed.get_rank() if several else 0
-        self.world_size = distributed.get_world_size() if several else 1
+        is_distributed = distributed.is_available() and distributed.is_initialized()
+        self.rank = distributed.get_rank() if is_distributed else 0
+        self.world_size = distributed.get_world_size() if is_distributed else 1
+        # By the number of elements. None: these ranks share no memory, and need not try again.
         self._shared: dict[int, SharedSum | None] = {}
 
     @property
@@ -25,16 +30,15 @@ class Group:
         return self.rank == 0
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum over ranks, in place. Even one rank of one goes through here, so that tests see what
-        runs.
-        """
+        """Sum over ranks, in place. A single rank calls it too: one code path, tested by itself."""
         if self.world_size > 1:
             distributed.all_reduce(tensor, op=distributed.ReduceOp.SUM)
         return tensor
 
     def sum_often(self, tensor: torch.Tensor) -> torch.Tensor:
-        """As `sum`, for a tensor of one shape again and again: through shared memory where all
-        ranks have it.
+        """As `sum`, for a tensor of one shape again and again.
+
+        Goes through shared memory where all ranks have it.
         """
         if self.world_size == 1 or tensor.device.type != "cpu":
             return self.sum(tensor)
@@ -48,24 +52,26 @@ class Group:
         return tensor
 
     def gather_lanes(self, state: torch.Tensor, lanes: int) -> torch.Tensor:
-        """Each rank's lane state (L, S, B of the rank, H) as all lanes' state (L, S, B, H), on
-        every rank.
+        """Each rank's lane state (L, S, B of the rank, H) as all lanes' state (L, S, B, H).
+
+        Every rank gets it. L layers, S tensors of state a layer, B lanes, H hidden.
         """
         if self.world_size == 1:
             return state
-        whole = torch.zeros(
-            (*state.shape[:2], lanes, state.shape[3]), dtype=state.dtype, device=state.device
-        )
+        layers, tensors, _, hidden = state.shape
+        shape = (layers, tensors, lanes, hidden)
+        whole = torch.zeros(shape, dtype=state.dtype, device=state.device)
         own = lane_range(self.rank, self.world_size, lanes)
         whole[:, :, own.start : own.stop] = state
-        self.sum(
-            whole.view(torch.int64 if whole.element_size() == 8 else torch.int32)
-        )  # as integers: keeps every bit
+        # Summed as integers, which keeps every bit: as floating point, -0 + 0 would be +0.
+        integers = torch.int64 if whole.element_size() == 8 else torch.int32
+        self.sum(whole.view(integers))
         return whole
 
     def first_text(self, text: str, device: torch.device, width: int = 2000) -> str:
-        """The first rank's text that is not empty, on every rank; "" when all are. Cut to `width`
-        bytes of UTF-8.
+        """The first rank's text that is not empty, on every rank; "" when all are.
+
+        Cut to `width` bytes of UTF-8: all ranks must sum tensors of one size.
         """
         if self.world_size == 1:
             return text
@@ -73,8 +79,9 @@ class Group:
         data = text.encode()[:width]
         rows[self.rank, : len(data)] = torch.tensor(list(data), dtype=torch.int32, device=device)
         self.sum(rows)
-        texts = [
-            bytes(value for value in row if value).decode("utf-8", "ignore")
-            for row in rows.tolist()
-        ]
-        return next(filter(None, texts), "")
+        for row in rows.tolist():
+            # The cut may have gone through a character, whose first bytes are then left out.
+            first = bytes(value for value in row if value).decode("utf-8", "ignore")
+            if first:
+                return first
+        return ""

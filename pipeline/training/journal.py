@@ -8,33 +8,57 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.errors import DamagedError
+
+
+@dataclass(frozen=True)
+class JournalState:
+    """What identifies a journal up to a step: how many bytes it has, and their SHA-256."""
+
+    bytes: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> JournalState:
+        return cls(**value)
 
 
 class Journal:
     """Rows in step order, kept by rank 0 as the bytes that will be published."""
 
     def __init__(self, data: bytes = b"") -> None:
+        # Bytes, not rows: digests are of what is written, whatever another json would make of it.
         self._data = bytearray(data)
 
     def append(self, row: dict[str, Any]) -> None:
-        self._data += (json.dumps(row, sort_keys=True) + "\n").encode()
+        line = json.dumps(row, sort_keys=True) + "\n"
+        self._data += line.encode()
 
     @property
     def data(self) -> bytes:
+        """All rows, as metrics.jsonl holds them."""
         return bytes(self._data)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What identifies the journal so far: its length and SHA-256."""
-        return {"bytes": len(self._data), "sha256": hashlib.sha256(self._data).hexdigest()}
+    @property
+    def state(self) -> JournalState:
+        """What identifies the journal so far."""
+        return JournalState(len(self._data), hashlib.sha256(self._data).hexdigest())
 
     @classmethod
-    def at(cls, state: dict[str, Any], data: bytes, url: str) -> Journal:
-        """The journal that `state_dict` described, cut from what a run's metrics.jsonl holds now."""
-        journal = cls(data[: state["bytes"]])
-        if journal.state_dict() != state:
+    def at(cls, state: JournalState, data: bytes, url: str) -> Journal:
+        """The journal that had `state`, cut from what a run's metrics.jsonl holds now.
+
+        Rows behind it belong to steps that will be made again. Raises DamagedError, naming `url`,
+        for other bytes.
+        """
+        journal = cls(data[: state.bytes])
+        if journal.state != state:
             raise DamagedError(
                 f"{url} does not begin with the rows of the run's newest checkpoint; restore it."
             )
@@ -42,5 +66,6 @@ class Journal:
 
 
 def rows(data: bytes) -> list[dict[str, Any]]:
-    """The complete rows of a journal's bytes."""
-    return [json.loads(line) for line in data.splitlines(keepends=True) if line.endswith(b"\n")]
+    """The complete rows of a journal's bytes: a last line without its end is left out."""
+    lines = data.splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]

@@ -1,5 +1,6 @@
-"""The training loop: step, log, evaluate, save, sample. Pure torch; a Reporter says where results
-and checkpoints go.
+"""The training loop: step, log, evaluate, save, sample.
+
+Pure torch; a Reporter says where results and checkpoints go.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to. `epoch` is a fraction; `stopped`: it was asked to stop, and can go on
-    from its last checkpoint.
+    """What a run came to. `epoch` is a fraction.
+
+    `stopped`: it was asked to stop, and can go on from its last checkpoint.
     """
 
     step: int
@@ -52,8 +54,10 @@ class RunResult:
 
 
 def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> RunResult:
-    """Run to the end of the configured steps, epochs, minutes or patience, or until a rank is asked
-    to stop.
+    """Run to the end of the configured steps, epochs, minutes or patience, or until asked to stop.
+
+    Every rank runs this loop. What depends on a clock or a signal is voted on by rank 0 and agreed
+    within the step, so that all ranks evaluate, save and end at the same one.
     """
     config = trainer.config
     leads = trainer.group.leads
@@ -64,8 +68,10 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
         votes = NO_VOTES
         if leads:
             votes = clock.votes(trainer.minutes, stop=reporter.stop_asked())
+        # Votes of before the step: what they lead to is agreed when the step is made.
         row, agreed = trainer.train_step(votes)
         reached_end = agreed.late or _is_over(trainer)
+        # A run that is asked to stop at its last step has ended, and must not be resumed.
         interrupted = agreed.stop and not _is_over(trainer)
 
         # A stop must not add an evaluation: `best` and `stale` would change, and a resumed run
@@ -75,7 +81,7 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
         if reached_end or evaluation_due:
             metrics = trainer.evaluate()
         improved = bool(metrics) and trainer.best.step == trainer.step
-        # an evaluation may have been the last that patience allows
+        # Asked once more: the evaluation may have been the last that patience allows.
         finished = reached_end or _is_over(trainer)
         trainer.journal.append({**row, **metrics})
         reporter.progress(trainer.step, trainer.total_steps, {**row, **metrics})
@@ -83,9 +89,11 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
         leaving = agreed.look and reporter.leaving()
         checkpoint_due = agreed.save or _is_step_due(trainer, "checkpoint_every")
         if finished or interrupted or improved or leaving or checkpoint_due:
+            # All ranks give their lanes; rank 0 gets the files.
             files = trainer.files(evaluated=bool(metrics))
             if files is not None:
                 reporter.save(trainer.step, files, trainer.journal.data)
+            # Whatever the reason was: the next one is due a whole interval later.
             clock.restart("checkpoint_every")
         if metrics:
             clock.restart("eval_every")
@@ -104,9 +112,7 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
 
 
 class Clock:
-    """Rank 0's votes that depend on time: what is due every so many minutes, and the end of the
-    run's time.
-    """
+    """Rank 0's votes that depend on time: what is due by the clock, and the end of the run."""
 
     def __init__(self, config: TrainConfig, look_every_s: float = 0.0) -> None:
         self.config = config

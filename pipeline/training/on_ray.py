@@ -1,6 +1,4 @@
-"""The adapter to Ray Train: one training loop on each worker, restarts, stops, and where rank 0's
-results go.
-"""
+"""The adapter to Ray Train: a training loop on each worker, restarts, stops, rank 0's results."""
 
 from __future__ import annotations
 
@@ -75,8 +73,9 @@ def run_training(
 
 
 def check_resources(config: TrainConfig) -> None:
-    """Raise InputError when the cluster, grown as far as it can, could never meet the request,
-    instead of waiting for it.
+    """Raise InputError when the cluster, grown as far as it can, could never meet the request.
+
+    Ray itself would wait for it without end.
     """
     import ray
     from ray._private.state import state
@@ -119,8 +118,8 @@ def _ray_trainer(config: TrainConfig, root: str, run_id: str, session: dict[str,
             name=run_id,
             storage_path=path,
             storage_filesystem=filesystem,
-            # Ray counts failures over the whole run; the conductor ends a run that comes no further
-            # instead.
+            # Ray counts failures over the whole run. The conductor ends a run instead, once it
+            # comes no further.
             failure_config=ray.train.FailureConfig(max_failures=-1),
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
@@ -147,7 +146,8 @@ def _worker(session: dict[str, Any]) -> dict[str, Any]:
     import ray.train.torch
 
     log_to_stderr()
-    for noisy in ("", "ray.train"):  # every report() of every rank otherwise
+    # Otherwise Ray logs every report() of every rank.
+    for noisy in ("", "ray.train"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     config = TrainConfig(**session["config"])
     device = torch.device("cpu")
@@ -159,7 +159,7 @@ def _worker(session: dict[str, Any]) -> dict[str, Any]:
         torch.backends.cudnn.allow_tf32 = True
     try:
         return _run_loop(config, session, device)
-    except DivergedError as error:  # on all ranks, at the same step
+    except DivergedError as error:  # all ranks come here, at the same step
         return {"refused": str(error)}
     except Exception as error:
         reason = " ".join(str(error).split())[:MAX_REASON_CHARS]
@@ -218,9 +218,7 @@ def _trainer(config: TrainConfig, session: dict[str, Any], device: torch.device)
 
 
 class RayReporter:
-    """Rank 0 writes checkpoints and samples, shows progress, and asks the conductor whether to
-    stop.
-    """
+    """Rank 0 writes checkpoints and samples, shows progress, and asks whether to stop."""
 
     def __init__(self, trainer: Trainer, session: dict[str, Any]) -> None:
         self.trainer = trainer
@@ -233,8 +231,7 @@ class RayReporter:
         self.last_row: dict[str, Any] = {}
         if self.leads:
             self.bar = _progress(trainer, session["name"])
-            # In a thread: a question to an actor takes milliseconds, which a step may not have to
-            # spare.
+            # In a thread: to ask an actor takes milliseconds, and so may a whole step.
             poller = threading.Thread(target=self._poll, name="stop-poller", daemon=True)
             poller.start()
 
@@ -288,7 +285,7 @@ class RayReporter:
         ray.train.report(
             metrics,
             checkpoint=ray.train.Checkpoint(path, store.storage_filesystem),
-            # It is where it belongs.
+            # It lies where it belongs already.
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
         )
 
@@ -300,7 +297,7 @@ class RayReporter:
                 reached = self.conductor.reach.remote(self.trainer.step)
                 if ray.get(reached, timeout=CONDUCTOR_TIMEOUT_S):
                     self.stop.set()
-            except Exception as error:  # the driver is gone, and Ray will end this worker too
+            except Exception as error:  # the driver is gone; Ray will end this worker too
                 log.warning("nobody to ask whether to stop: %s", type(error).__name__)
                 return
 

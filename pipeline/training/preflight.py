@@ -17,8 +17,9 @@ START_FORMAT = 1
 
 @dataclass(frozen=True)
 class RunStart:
-    """start.json: what a run was started with. `recipe` is the model's name, `config` all settings,
-    resolved.
+    """start.json: what a run was started with.
+
+    `recipe` is the model's name, `config` all settings, resolved.
     """
 
     corpus: CorpusReference
@@ -46,11 +47,12 @@ class RunStart:
 
 
 def check_run(config: TrainConfig, root: str) -> Corpus:
-    """Open the run's corpus and check its splits against the run's lanes, and that a run to resume
-    is there.
+    """Open the run's corpus, and check that the run can start, or go on.
 
-    Raises InputError with the next move.
+    Its splits are checked against the run's lanes, and a run to resume must be there. Raises
+    InputError with the next move.
     """
+    # First: it reads one small file, opening a corpus may fetch shards.
     if config.resume:
         check_same_settings(started(root, config.resume).config, config)
     corpus = open_corpus(root, config.corpus)
@@ -61,6 +63,7 @@ def check_run(config: TrainConfig, root: str) -> Corpus:
             f"corpus {corpus.name} has {val} val tokens; evaluation needs 2: "
             "build it with a larger --val share."
         )
+    # Here, so that a damaged shard is one clear line and not an error of every worker.
     for split in ("train", "val"):
         corpus.open_split(split, verify=config.verify)
     storage.check_writable(runs.runs_url(root))
@@ -86,6 +89,7 @@ def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
     it would change steps that have been made. `max_minutes` is no such end.
     """
     now = asdict(config)
+    # By the names of before: a run of an older version may lack a setting that there is now.
     ends = {"max_minutes"} if config.schedule == "cosine" else ENDS
     may_change = MAY_CHANGE | ends
     changed = [

@@ -1,6 +1,4 @@
-"""One training run from end to end: Ray Train, the journal published to MLflow, the best checkpoint
-registered.
-"""
+"""One training run from end to end: trained on Ray, shown in MLflow, its best model registered."""
 
 from __future__ import annotations
 
@@ -23,6 +21,7 @@ from pipeline.registry.tracking import RUN_TAG, Tracking, best_effort
 from pipeline.training import journal
 from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig, settings_digest
 from pipeline.training.loop import RunResult
+from pipeline.training.on_ray import run_training
 from pipeline.training.preflight import RunStart
 
 log = logging.getLogger("unreasonable")
@@ -62,13 +61,11 @@ class TrainedRun:
 
 
 def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) -> TrainedRun:
-    """Train, register the best checkpoint as the next version of model `name`, and let the champion
-    rule decide.
+    """Train, register the best checkpoint as the next version of model `name`, let it compete.
 
-    A run that was asked to stop is not registered; it can be resumed.
+    The champion rule decides whether it takes the alias. A run that was asked to stop is not
+    registered; it can be resumed.
     """
-    from pipeline.training.on_ray import run_training
-
     run_id = config.resume or runs.new_run_id()
     run = runs.run_url(root, run_id)
     tracking = Tracking(root)
@@ -78,7 +75,7 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     log.info("run %s: %s", run_id, run)
     publisher = Publisher(tracking, mlflow_id, run)
     publisher.start()
-    status = "FAILED"
+    status = "FAILED"  # unless training returns
     try:
         result = run_training(config, root, run_id, name, corpus)
         status = "KILLED" if result.stopped else "FINISHED"
@@ -99,15 +96,14 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     models = Models(tracking)
     version = _register_best(models, trained, root, name, corpus)
     promoted = promote_if_better(models, version, corpus, config.eval_lanes)
+    # Last: with it a run is finished, and refused to whoever would resume it.
     end = {"model": version.uri, "mlflow_run_id": mlflow_id, **result.to_json()}
     storage.write_json(storage.join(run, runs.END), end)
     return dataclasses.replace(trained, champion=promoted, **_registered(version))
 
 
 def ensure_trained(config: TrainConfig, root: str, name: str, corpus: Corpus) -> TrainedRun:
-    """`run_experiment`, unless a version of the model with these settings and this corpus version
-    is registered.
-    """
+    """`run_experiment`, unless a model of these settings and this corpus version is registered."""
     tracking = Tracking(root)
     settings = settings_digest(asdict(config))
     version = Models(tracking).trained(name, settings, corpus.fingerprint)
@@ -124,8 +120,9 @@ def ensure_trained(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
 
 
 def _prepare(config: TrainConfig, root: str, run: str, name: str, corpus: Corpus) -> TrainConfig:
-    """Write what the run starts with: start.json, and the model that it starts from. Returns the
-    settings resolved.
+    """Write what the run starts with: start.json, and the model that it starts from.
+
+    Returns the settings resolved.
     """
     if config.init_from:
         artifact = fetch_model(config.init_from, root)
@@ -140,8 +137,9 @@ def _prepare(config: TrainConfig, root: str, run: str, name: str, corpus: Corpus
 def _start_tracking(
     tracking: Tracking, name: str, run_id: str, config: TrainConfig, corpus: Corpus
 ) -> str:
-    """The run in MLflow; settings that may differ on resume are tags there, since a param cannot
-    change.
+    """The run in MLflow, whose id is returned.
+
+    Settings that may differ on resume are tags there, since a param cannot change.
     """
     settings = {key: str(value) for key, value in asdict(config).items()}
     changeable = MAY_CHANGE | ENDS
@@ -160,8 +158,7 @@ def _register_best(
             f"run {trained.run_id} has no evaluated checkpoint to register; train longer."
         )
     files = publishable(storage.join(trained.run, best), name, corpus, root)
-    # The settings that the checkpoint was made with, which a session that resumed the run may not
-    # share.
+    # The settings that the checkpoint was made with: the session that ends a run may have others.
     tags = {SETTINGS_TAG: settings_digest(parse_about(files, name).train)}
     return models.register(name, trained.mlflow_run_id, trained.run_id, files, tags)
 
@@ -176,8 +173,10 @@ def _registered(version: ModelVersion) -> dict[str, Any]:
 
 
 class Publisher(threading.Thread):
-    """Sends rows of a run's journal to MLflow while it trains: each once, when a checkpoint has
-    made it final.
+    """Sends rows of a run's journal to MLflow while it trains.
+
+    Each row goes once, when a checkpoint has made it final: what a lost worker's steps left behind
+    the newest checkpoint will be computed again.
     """
 
     def __init__(self, tracking: Tracking, mlflow_id: str, run: str) -> None:
@@ -206,7 +205,9 @@ class Publisher(threading.Thread):
                 return
             final = runs.step_of(newest)
             data = storage.read_bytes(storage.join(self.run_folder, runs.METRICS))
+            # The journal is written before its checkpoint, so it may hold rows behind the newest.
             rows = [row for row in journal.rows(data) if self.published < row["step"] <= final]
             self.tracking.log_rows(self.mlflow_id, rows)
+            # Only once they were sent: a failed attempt is made again.
             self.published = final
             self.last_seen = newest

@@ -20,10 +20,12 @@ import torch
 from torch import distributed
 
 FOLDER = Path("/dev/shm")
-_SPINS = 2000  # glances at a neighbour's counter before giving the core away
-_PATIENCE_S = (
-    1800.0  # as torch.distributed's own time-out; Ray ends the group of a dead rank much sooner
-)
+_CACHE_LINE = 64  # bytes; a counter has one for itself, or ranks would slow each other's writes
+_COUNTER_BYTES = 8
+_SPINS = 2000  # looks at the counters before a waiting rank gives its core away
+# As long as torch.distributed waits. Ray ends the group of a dead rank much sooner.
+_TIMEOUT_S = 1800.0
+_MAX_PATH = 256  # bytes of the file's path
 
 
 class SharedSum:
@@ -32,9 +34,14 @@ class SharedSum:
     def __init__(
         self, rank: int, world_size: int, size: int, dtype: torch.dtype, memory: mmap.mmap
     ) -> None:
-        self.rank, self.world_size, self.turn = rank, world_size, 0
-        self.counters = np.frombuffer(memory, np.int64, world_size * 8)[::8]  # a cache line each
-        values = np.frombuffer(memory, _numpy(dtype), 2 * world_size * size, offset=world_size * 64)
+        self.rank = rank
+        self.world_size = world_size
+        self.turn = 0
+        lines = np.frombuffer(memory, np.int64, world_size * _CACHE_LINE // _COUNTER_BYTES)
+        self.counters = lines[:: _CACHE_LINE // _COUNTER_BYTES]
+        values = np.frombuffer(
+            memory, _numpy(dtype), 2 * world_size * size, offset=world_size * _CACHE_LINE
+        )
         self.slots = torch.from_numpy(values).view(2, world_size, size)
 
     def sum(self, tensor: torch.Tensor) -> None:
@@ -42,6 +49,7 @@ class SharedSum:
         self.turn += 1
         slots = self.slots[self.turn % 2]
         slots[self.rank].copy_(tensor)
+        # Only then the counter: x86 shows other cores our writes in the order we make them.
         self.counters[self.rank] = self.turn
         self._wait()
         torch.add(slots[0], slots[1], out=tensor)
@@ -50,61 +58,65 @@ class SharedSum:
 
     def _wait(self) -> None:
         """Until all ranks have written their slot of this turn."""
-        spins, end = 0, 0.0
+        spins = 0
+        end = 0.0
         while int(self.counters.min()) < self.turn:
             spins += 1
-            if spins > _SPINS:
-                os.sched_yield()
-                end = end or time.monotonic() + _PATIENCE_S
-                if time.monotonic() > end:
-                    raise TimeoutError(
-                        f"a rank did not come to sum {self.turn} within {_PATIENCE_S:.0f} s"
-                    )
+            if spins <= _SPINS:
+                continue
+            os.sched_yield()
+            # The clock starts here: the usual wait is over before it would be worth a look.
+            end = end or time.monotonic() + _TIMEOUT_S
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"a rank did not come to sum {self.turn} within {_TIMEOUT_S:.0f} s"
+                )
 
 
 def shared_sum(rank: int, world_size: int, size: int, dtype: torch.dtype) -> SharedSum | None:
-    """A SharedSum for all ranks of the default process group, or None (for all of them) where they
-    share no memory.
+    """A SharedSum for all ranks of the default process group.
 
-    Collective. The file is unlinked before this returns, so that nothing is left behind whatever
-    happens to a rank.
+    None, for all of them, where they share no memory. Collective. The file is unlinked before this
+    returns, so that nothing is left behind whatever happens to a rank.
     """
-    if platform.machine() not in (
-        "x86_64",
-        "AMD64",
-    ):  # elsewhere a counter may be seen before what it counts
+    # On other processors a counter may be seen before the numbers that it speaks of.
+    if platform.machine() not in ("x86_64", "AMD64"):
         return None
-    needed = world_size * 64 + 2 * world_size * size * torch.empty(0, dtype=dtype).element_size()
-    path, memory = _made(needed) if rank == 0 else ("", None)
-    name = torch.zeros(256, dtype=torch.int32)
-    name[: len(path)] = torch.tensor(list(path.encode()), dtype=torch.int32)
-    distributed.broadcast(name, 0)
-    path = bytes(value for value in name.tolist() if value).decode()
+    slots_bytes = 2 * world_size * size * torch.empty(0, dtype=dtype).element_size()
+    needed = world_size * _CACHE_LINE + slots_bytes
+    path = ""
+    memory = None
+    if rank == 0:
+        path, memory = _made(needed)
+    path = _broadcast_path(path)
     if rank and path:
         memory = _opened(path, needed)
-    everywhere = torch.tensor(int(memory is not None))
-    distributed.all_reduce(everywhere, op=distributed.ReduceOp.MIN)
+    has_memory = torch.tensor(int(memory is not None))
+    distributed.all_reduce(has_memory, op=distributed.ReduceOp.MIN)
     if rank == 0 and path:
         os.unlink(path)
-    return (
-        SharedSum(rank, world_size, size, dtype, memory)
-        if memory is not None and everywhere.item()
-        else None
-    )
+    if memory is None or not has_memory.item():
+        return None
+    return SharedSum(rank, world_size, size, dtype, memory)
+
+
+def _broadcast_path(path: str) -> str:
+    """Rank 0's path on every rank. As numbers, because gloo sends tensors alone."""
+    letters = torch.zeros(_MAX_PATH, dtype=torch.int32)
+    letters[: len(path)] = torch.tensor(list(path.encode()), dtype=torch.int32)
+    distributed.broadcast(letters, 0)
+    return bytes(letter for letter in letters.tolist() if letter).decode()
 
 
 def _made(size: int) -> tuple[str, mmap.mmap | None]:
-    """A new file in shared memory, its room reserved, and its mapping; ("", None) where that cannot
-    be had.
-    """
+    """The path and mapping of a new file in shared memory; ("", None) where it cannot be had."""
     try:
         handle, path = tempfile.mkstemp(prefix="unreasonable-", dir=FOLDER)
     except OSError:
         return "", None
     try:
-        os.posix_fallocate(
-            handle, 0, size
-        )  # or the first write beyond what there is would kill the process
+        # Its room is reserved: a write beyond what the machine has would kill the process.
+        os.posix_fallocate(handle, 0, size)
         return path, mmap.mmap(handle, size)
     except OSError:
         os.unlink(path)

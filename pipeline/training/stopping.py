@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM for long work: the first asks it to stop in good order, the second interrupts."""
+"""Ctrl-C and SIGTERM for long work: the first asks it to stop in order, the second interrupts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ log = logging.getLogger("unreasonable")
 
 R = TypeVar("R")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_GLANCE_S = 0.1
+_POLL_S = 0.1  # how long a signal may go unseen
 
 
 def run_until_asked_to_stop(work: Callable[[], R], ask: Callable[[], Any]) -> R:
-    """Run `work` in a thread and return its result or raise its error; on the first signal call
-    `ask` and wait on.
+    """Run `work` in a thread and return its result or raise its error.
 
-    The second signal raises KeyboardInterrupt here. Off the main thread, where no signals arrive,
-    it just runs.
+    On the first signal `ask` is called, and the work waited for; the second raises
+    KeyboardInterrupt here. Off the main thread, where no signals arrive, it just runs.
+
+    The work needs a thread of its own: on the main thread Ray Train installs a SIGINT handler that
+    ends a run without a checkpoint.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -34,20 +36,22 @@ def run_until_asked_to_stop(work: Callable[[], R], ask: Callable[[], Any]) -> R:
         except BaseException as error:  # handed to the caller's thread
             errors.append(error)
 
-    before = {
-        number: signal.signal(number, lambda number, _: signals.append(number))
-        for number in SIGNALS
-    }
+    def note(number: int, _: Any) -> None:
+        signals.append(number)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
+        # A daemon: after a second signal the process must be able to end without it.
         thread = threading.Thread(target=run, daemon=True, name="stoppable-work")
         thread.start()
-        asked = False
+        has_asked = False
         while thread.is_alive():
-            thread.join(_GLANCE_S)
-            if signals and not asked:
-                asked = True
+            thread.join(_POLL_S)
+            if signals and not has_asked:
+                has_asked = True
                 log.info(
-                    "stopping: this step will be finished and a checkpoint written; once more to interrupt"
+                    "stopping: this step will be finished and a checkpoint written; "
+                    "once more to interrupt"
                 )
                 ask()
             if len(signals) > 1:

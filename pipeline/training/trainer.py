@@ -35,8 +35,9 @@ from pipeline.training.preflight import check_same_settings
 
 @dataclass(frozen=True, kw_only=True)
 class Votes:
-    """What a rank would like to happen after a step. They ride in the step's all-reduce, so all
-    ranks see the same.
+    """What a rank would like to happen after a step.
+
+    Votes ride in the step's all-reduce, so that all ranks see the same, and agree at no cost.
     """
 
     stop: bool = False  # somebody asked: end here, to be resumed
@@ -91,15 +92,18 @@ class Trainer:
         return self.config.total_steps(self.plan.steps_per_epoch)
 
     def train_step(self, votes: Votes = NO_VOTES) -> tuple[dict[str, Any], Votes]:
-        """Make one update; returns its journal row, and what any rank voted for. Raises
-        DivergedError on all ranks.
+        """Make one update; returns its journal row, and what any rank voted for.
+
+        Raises DivergedError, on all ranks alike, when the loss or the gradient is not finite.
         """
         began = time.perf_counter()
         epoch = self.epoch
         position = self.step % self.plan.steps_per_epoch
-        if position == 0:
+        if position == 0:  # every lane begins its stretch of the epoch
             self.state = self.model.initial_state(len(self.lanes))
         self.flat.zero()
+        # Behind the gradient: summed loss, then one number a vote. A vote's sum says how many ranks
+        # wish for it.
         self.flat.extras[0] = self._accumulate(epoch, position)
         for index, vote in enumerate(vars(votes).values()):
             self.flat.extras[1 + index] = float(vote)
@@ -107,6 +111,7 @@ class Trainer:
         summed_loss, *counts = self.flat.extras.tolist()
         grad_norm = self.flat.clip(self.config.max_grad_norm, self.config.max_grad_value)
         loss = summed_loss / self.plan.tokens_per_step
+        # Before the update, so that weights that are not finite are never saved.
         self._check_finite(loss, grad_norm)
         self.step += 1
         rate = learning_rate(self.config, self.step, epoch, self.total_steps)
@@ -129,8 +134,7 @@ class Trainer:
         return row, Votes(**agreed)
 
     def evaluate(self) -> dict[str, float]:
-        """val_loss (nats per token), val_bits_per_char and val_bits_per_byte over the whole
-        validation split.
+        """val_loss (nats per token), val_bits_per_char, val_bits_per_byte of the whole val split.
 
         Collective: the ranks share the split's lanes, whose number does not depend on how many
         ranks there are.
@@ -145,6 +149,7 @@ class Trainer:
             "val_bits_per_byte": bits_per_byte(loss, len(self.val), self.corpus.bytes_in("val")),
         }
         self.last_val = metrics
+        # A loss that is not finite is no best, and uses up patience like any other.
         self.stale += 1
         is_lowest = self.best.val_loss is None or loss < self.best.val_loss
         if math.isfinite(loss) and is_lowest:
@@ -182,6 +187,7 @@ class Trainer:
         self.minutes = state.minutes
         self.best = state.best
         self.stale = state.stale
+        # The other ranks append to a journal too, but nobody reads it.
         if self.group.leads:
             run = url.rstrip("/").rpartition("/")[0]
             journal = storage.join(run, runs.METRICS)
@@ -202,6 +208,7 @@ class Trainer:
             loss.backward()
             losses.append(loss.detach())
             states.append(state)
+        # torch.cat copies even a single part.
         self.state = torch.cat(states, 2) if parts > 1 else states[0]
         return torch.stack(losses).sum()
 
@@ -245,7 +252,7 @@ class Trainer:
             val_loss=self.last_val["val_loss"] if evaluated else None,
             best=self.best,
             stale=self.stale,
-            journal=self.journal.state_dict(),
+            journal=self.journal.state,
             corpus=self._corpus(),
             config=asdict(self.config),
             world_size=self.group.world_size,

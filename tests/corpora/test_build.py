@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline import storage
-from pipeline.corpora.build import build_corpus
+from pipeline.corpora import manifest as manifest_module
+from pipeline.corpora.build import BuildResult, build_corpus, up_to_date
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import Corpus, open_corpus
+from pipeline.corpora.manifest_data import TextBytes
+from pipeline.corpora.vocab import Vocab
 from pipeline.errors import DamagedError, InputError
 from pipeline.tasks import ray_runner
 
@@ -202,3 +205,170 @@ def test_a_vocabulary_can_be_frozen(tmp_path: Path, texts: Path) -> None:
 def test_staging_is_gone_after_a_build(tmp_path: Path, texts: Path) -> None:
     build(tmp_path, texts)
     assert storage.names(str(tmp_path / "corpora" / ".staging")) == []
+
+
+def backwards(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """A runner whose last task is ready first, and whose results travel as JSON."""
+    for index in reversed(range(len(tasks))):
+        yield index, json.loads(json.dumps(function(tasks[index])))
+
+
+@pytest.mark.parametrize("unit", ["byte", "char"])
+def test_the_order_of_completion_does_not_matter(tmp_path: Path, texts: Path, unit: Any) -> None:
+    config = CorpusConfig(
+        name="c", source=str(texts), unit=unit, separator="\\n|", min_count=3, seed=4,
+        chunk_bytes=4096, shard_bytes=50_000,
+    )  # fmt: skip
+    one = build_corpus(config, str(tmp_path / "1"), backwards)
+    two = build_corpus(config, str(tmp_path / "2"))
+    assert contents(one.url) == contents(two.url)
+    assert any("unknown" in name for name in contents(one.url))
+
+
+def test_a_build_says_what_it_came_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"\xef\xbb\xbfabc" * 5)
+    (folder / "b").symlink_to("a")
+    os.utime(folder / "a", (1e9, 1e9))
+    config = CorpusConfig(name="c", source=str(folder), separator="|", test=0.0, val=4)
+    root = str(tmp_path / "root")
+    assert up_to_date(config, root) is None
+    with caplog.at_level("INFO", "unreasonable"):
+        result = build_corpus(config, root)
+    assert result.to_json() == {
+        "corpus": "c",
+        "version": result.version,
+        "url": f"{root}/corpora/c/{result.version}",
+        "built": True,
+        "documents": 1,
+        "skipped": 1,
+        "bytes": {
+            "source": 30,
+            "skipped": 0,
+            "normalised_away": 3,
+            "text": 27,
+            "separators": 1,
+        },
+        "tokens": {"train": 24, "val": 4, "test": 0},
+        "vocab_size": 7,
+        "seconds": result.seconds,
+    }
+    assert result.bytes == TextBytes(30, 0, 3, 27, 1)
+    assert 0 < result.seconds == round(result.seconds, 3)
+    assert f"corpus c: version {result.version} published at {result.url}" in caplog.messages
+    assert caplog.messages[-1] == (
+        f"corpus c {result.version}: 1 documents, 27 B of text, 7 symbols; "
+        "tokens test 0, train 24, val 4"
+    )
+    again = up_to_date(config, root)
+    assert again is not None
+    expected = {**result.to_json(), "built": False, "seconds": again.seconds}
+    assert again.to_json() == build_again(config, root, expected) == expected
+
+
+def build_again(config: CorpusConfig, root: str, expected: dict[str, Any]) -> dict[str, Any]:
+    result: BuildResult = build_corpus(config, root)
+    return {**result.to_json(), "seconds": expected["seconds"]}
+
+
+def test_the_same_text_is_published_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"text")
+    config = CorpusConfig(name="c", source=str(path), val=0.0, test=0.0)
+    root = str(tmp_path / "root")
+    first = build_corpus(config, root)
+    path.write_bytes(b"other")
+    build_corpus(config, root)
+    path.write_bytes(b"text")
+    published = []
+    real = manifest_module.publish
+    monkeypatch.setattr(
+        manifest_module, "publish", lambda url, about: (published.append(url), real(url, about))
+    )
+    shard = Path(first.url, "train-00000.arrow")
+    os.utime(shard, (1e9, 1e9))
+    with caplog.at_level("INFO", "unreasonable"):
+        again = build_corpus(config, root)
+    assert again.built
+    assert again.version == first.version == manifest_module.latest(root, "c")
+    line = f"corpus c: the same text as version {first.version}, already published"
+    assert line in caplog.messages
+    assert published == [first.url]
+    assert shard.stat().st_mtime == 1e9  # it was not written again
+    assert build_corpus(config, root, force=True).version == first.version
+    assert shard.stat().st_mtime != 1e9
+
+
+def test_sources_of_this_machine_are_read_on_this_machine(tmp_path: Path) -> None:
+    elsewhere: list[str] = []
+
+    def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        elsewhere.extend(type(task).__name__ for task in tasks)
+        return backwards(function, tasks)
+
+    config = CorpusConfig(name="c", source="pystdlib:", include=["enum.py"], split="tail")
+    build_corpus(config, str(tmp_path), run)
+    assert set(elsewhere) == {"list", "Shard"}  # pieces to count, shards to encode
+    (tmp_path / "t.txt").write_bytes(b"text")
+    build_corpus(CorpusConfig(name="d", source=str(tmp_path / "t.txt")), str(tmp_path), run)
+    assert "ReadUnit" in elsewhere
+
+
+def test_a_frozen_vocabulary_must_fit(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"abc abd")
+    config = CorpusConfig(
+        name="c", source=str(tmp_path / "t.txt"), vocab_from="models:/m", val=0.0, test=0.0
+    )
+    root = str(tmp_path / "root")
+    message = r"^vocab_from models:/m has unit char, this corpus byte; change --unit\.$"
+    for asked in (build_corpus, up_to_date):
+        with pytest.raises(InputError, match=message):
+            asked(config, root, frozen=Vocab("char", [97]))
+    message = r"^vocabulary of models:/m lacks byte 0x20, byte 0x64; leave vocab_from out\.$"
+    with pytest.raises(InputError, match=message):
+        build_corpus(config, root, frozen=Vocab("byte", [97, 98, 99]))
+    frozen = Vocab("byte", [None, 97, 98, 99])
+    result = build_corpus(config, root, frozen=frozen)
+    corpus = open_corpus(root, f"c@{result.version}")
+    assert corpus.vocab == frozen
+    (shard,) = corpus.manifest.splits["train"].shards
+    assert corpus.open_split("train").read(0, 7).tolist() == [1, 2, 3, 0, 1, 2, 0]
+    assert shard.unknown is not None
+
+
+def test_separators_are_symbols_too(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    for name in "abc":
+        (folder / name).write_bytes(b"x")
+    settings = {"separator": "||y", "val": 0.0, "test": 0.0}
+    assert build(tmp_path / "1", folder, **settings, min_count=3).vocab.symbols == (120, 121, 124)
+    # Six bars, three of each other symbol.
+    assert build(tmp_path / "2", folder, **settings, min_count=4).vocab.symbols == (None, 124)
+    assert build(tmp_path / "3", folder, **settings, min_count=6).vocab.symbols == (None, 124)
+    with pytest.raises(InputError, match="no symbol occurs 7 times"):
+        build(tmp_path / "4", folder, **settings, min_count=7)
+
+
+def test_a_root_that_cannot_be_written_is_found_out_first(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"text")
+    config = CorpusConfig(name="c", source=str(tmp_path / "t.txt"))
+
+    def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        raise AssertionError("nothing is read")
+
+    with pytest.raises(InputError, match="cannot write under"):
+        build_corpus(config, str(tmp_path / "t.txt" / "root"), run)
+
+
+def test_text_without_any_text_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"")
+    (folder / "b").symlink_to("a")
+    message = r"^corpus c has no text: 1 documents, 1 skipped; change --source, --include or --deco"
+    with pytest.raises(InputError, match=message):
+        build(tmp_path / "root", folder, separator="|")

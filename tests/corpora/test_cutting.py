@@ -21,7 +21,13 @@ SYLLABLE = "\u1112\u1161\u11ab"  # nine bytes: one Hangul syllable, as three jam
 
 @pytest.mark.parametrize(
     ("chunk_bytes", "window"),
-    [(1024, 512), (1025, 512), (2 << 20, 1 << 20), ((2 << 20) - 2, (1 << 20) - 1), (1 << 30, 1 << 20)],
+    [
+        (1024, 512),
+        (1025, 512),
+        (2 << 20, 1 << 20),
+        ((2 << 20) - 2, (1 << 20) - 1),
+        (1 << 30, 1 << 20),
+    ],
 )
 def test_two_cuts_never_meet(chunk_bytes: int, window: int) -> None:
     assert cut_window(chunk_bytes) == window

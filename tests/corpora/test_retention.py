@@ -4,90 +4,257 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import runs, storage
 from pipeline.corpora import retention
-from pipeline.corpora.manifest import Corpus, latest
+from pipeline.corpora.manifest import Corpus, latest, publish
+from pipeline.corpora.retention import ORPHAN_S, PIN, Version
 
 from .conftest import build
 
+NOW = 1_700_000_000.0
+HOUR = 3600
 
-def five(tmp_path: Path) -> list[Corpus]:
-    """Five versions of corpus `c`, oldest first, an hour apart."""
+
+@pytest.fixture(scope="module")
+def _five(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Corpus]]:
+    folder = tmp_path_factory.mktemp("five")
     made = []
     for number in range(5):
-        (tmp_path / "t.txt").write_bytes(b"version %d " % number * 20)
-        made.append(build(tmp_path, tmp_path / "t.txt", val=0.0, test=0.0))
-        when = 1_700_000_000 + 3600 * number
-        os.utime(f"{made[-1].url}/manifest.json", (when, when))
-    return made
+        (folder / "t.txt").write_bytes(b"version %d " % number * 20)
+        made.append(build(folder, folder / "t.txt", val=0.25, test=0.0))
+    return folder, made
 
 
-def there(tmp_path: Path) -> set[str]:
-    return {version.corpus.version for version in retention.versions(str(tmp_path), "c")}
+@pytest.fixture
+def five(_five: tuple[Path, list[Corpus]], tmp_path: Path) -> list[Corpus]:
+    """Five versions of corpus `c`, oldest first, published an hour apart; the last one just now."""
+    folder, made = _five
+    shutil.copytree(folder / "corpora", tmp_path / "corpora")
+    copies = []
+    for number, corpus in enumerate(made):
+        url = str(tmp_path / "corpora" / "c" / corpus.version)
+        copies.append(Corpus(url, corpus.manifest, corpus.vocab))
+        age(Path(url), HOUR * (4 - number))
+    return copies
 
 
-def test_the_newest_stay_and_the_rest_goes(tmp_path: Path) -> None:
-    made = five(tmp_path)
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+def age(folder: Path, seconds: float) -> None:
+    """Make a version's files as old as this."""
+    for path in folder.iterdir():
+        os.utime(path, (NOW - seconds, NOW - seconds))
+
+
+def left(tmp_path: Path) -> list[str]:
+    return [version.corpus.version for version in retention.versions(str(tmp_path), "c")]
+
+
+def names(these: list[Corpus]) -> list[str]:
+    return [corpus.version for corpus in these]
+
+
+@pytest.mark.parametrize("keep", [1, 3, 4, 5, 9])
+def test_the_newest_stay_and_the_rest_goes(
+    five: list[Corpus], tmp_path: Path, keep: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    newest_first = five[::-1]
+    with caplog.at_level("INFO", "unreasonable"):
+        removed = retention.prune(str(tmp_path), "c", keep)
+    assert removed == names(newest_first[keep:])
+    assert left(tmp_path) == names(newest_first[:keep])
+    assert latest(str(tmp_path), "c") == five[4].version
+    for corpus in newest_first[keep:]:
+        assert not Path(corpus.url).exists()
+        line = f"corpus c: version {corpus.version} removed, there are {keep} newer ones"
+        assert line in caplog.messages
+
+
+def test_keeping_none_keeps_all(five: list[Corpus], tmp_path: Path) -> None:
     assert retention.prune(str(tmp_path), "c", 0) == []
-    removed = retention.prune(str(tmp_path), "c", 3)
-    assert set(removed) == {made[0].version, made[1].version}
-    assert there(tmp_path) == {corpus.version for corpus in made[2:]}
-    assert not Path(made[0].url).exists()
-    assert latest(str(tmp_path), "c") == made[4].version
+    assert left(tmp_path) == names(five[::-1])
 
 
 def test_pins_runs_and_models_keep_a_version(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    five: list[Corpus], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = five(tmp_path)
-    (Path(made[0].url) / retention.PIN).touch()
-    start = {"corpus": {"name": "c", "version": made[1].version}}
-    storage.write_json(str(tmp_path / "runs" / "r1" / runs.START), start)
+    root = str(tmp_path)
+    (Path(five[0].url) / PIN).touch()
+    for run, name in (("r1", "c"), ("r2", "other")):
+        start = {"corpus": {"name": name, "version": five[1 if name == "c" else 3].version}}
+        storage.write_json(f"{root}/runs/{run}/{runs.START}", start)
+    (tmp_path / "runs" / "r3").mkdir()  # a run that has not begun
+
+    def models(name: str) -> dict[str, list[str]]:
+        return {
+            five[1].version: [f"model {name}/{n}" for n in range(6)],
+            five[2].version: [f"model {name}/7"],
+        }
+
     with caplog.at_level("INFO", "unreasonable"):
-        removed = retention.prune(
-            str(tmp_path), "c", 1, lambda name: {made[2].version: [f"model {name}/7"]}
-        )
-    assert removed == [made[3].version]
-    assert f"version {made[1].version} stays for run r1" in caplog.text
-    assert f"version {made[2].version} stays for model c/7" in caplog.text
+        assert retention.prune(root, "c", 1, models) == [five[3].version]
+    assert left(tmp_path) == names([five[4], five[2], five[1], five[0]])
+    models_named = ", ".join(f"model c/{n}" for n in range(5))
+    assert f"corpus c: version {five[1].version} stays for {models_named}" in caplog.messages
+    assert f"corpus c: version {five[2].version} stays for model c/7" in caplog.messages
+    assert retention.run_references(root, "c") == {five[1].version: ["run r1"]}
+    assert retention.run_references(root, "other") == {five[3].version: ["run r2"]}
 
 
-def test_nothing_goes_when_the_registry_cannot_say(tmp_path: Path) -> None:
+def test_several_runs_may_use_a_version(tmp_path: Path) -> None:
+    for run in ("r1", "r2"):
+        start = {"corpus": {"name": "c", "version": "v"}}
+        storage.write_json(f"{tmp_path}/runs/{run}/{runs.START}", start)
+    assert retention.run_references(str(tmp_path), "c") == {"v": ["run r1", "run r2"]}
+
+
+def test_nothing_goes_when_the_registry_cannot_say(
+    five: list[Corpus], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def away(name: str) -> dict[str, list[str]]:
-        raise ConnectionError(name)
+        raise ConnectionError(f"{name} is away\nand more")
 
-    five(tmp_path)
     assert retention.prune(str(tmp_path), "c", 1, away) == []
-    assert len(there(tmp_path)) == 5
+    assert left(tmp_path) == names(five[::-1])
+    assert caplog.messages == [
+        "no version of c is removed: cannot ask which models use them (c is away)"
+    ]
 
 
-def test_a_text_that_comes_back_is_the_latest_again(tmp_path: Path) -> None:
-    made = five(tmp_path)
-    (tmp_path / "t.txt").write_bytes(b"version %d " % 0 * 20)
-    assert build(tmp_path, tmp_path / "t.txt", val=0.0, test=0.0).version == made[0].version
-    assert retention.prune(str(tmp_path), "c", 1) != []
-    assert there(tmp_path) == {made[0].version} == {latest(str(tmp_path), "c")}
+def test_the_registry_is_asked_only_when_something_could_go(
+    five: list[Corpus], tmp_path: Path
+) -> None:
+    asked = []
+
+    def models(name: str) -> dict[str, list[str]]:
+        asked.append(name)
+        return {}
+
+    retention.prune(str(tmp_path), "c", 5, models)
+    (Path(five[0].url) / PIN).touch()
+    retention.prune(str(tmp_path), "c", 4, models)
+    assert asked == []
+    retention.prune(str(tmp_path), "c", 3, models)
+    assert asked == ["c"]
 
 
-def test_a_removal_that_was_killed_is_finished_later(tmp_path: Path) -> None:
-    made = five(tmp_path)
-    (Path(made[0].url) / "manifest.json").unlink()  # what goes first
-    retention.prune(str(tmp_path), "c", 9)
-    assert Path(made[0].url).exists()  # it could be a build under way
-    for path in Path(made[0].url).iterdir():
-        os.utime(path, (1e9, 1e9))
-    retention.prune(str(tmp_path), "c", 9)
-    assert not Path(made[0].url).exists()
+def test_a_text_that_comes_back_is_the_latest_again(five: list[Corpus], tmp_path: Path) -> None:
+    publish(five[0].url, five[0].manifest)
+    age(Path(five[0].url), 9 * HOUR)  # LATEST decides, whatever the dates say
+    assert left(tmp_path) == names([five[0], five[4], five[3], five[2], five[1]])
+    assert retention.prune(str(tmp_path), "c", 1) == names(five[:0:-1])
+    assert left(tmp_path) == [five[0].version] == [latest(str(tmp_path), "c")]
 
 
-def test_the_catalogue_says_what_there_is(tmp_path: Path) -> None:
-    made = five(tmp_path)
-    rows = [version.row() for version in retention.catalogue(str(tmp_path))]
-    assert [row["version"] for row in rows] == [corpus.version for corpus in reversed(made)]
-    assert rows[0]["latest"]
-    assert rows[0]["tokens"]["train"] == rows[0]["bytes"] == 200
-    json.dumps(rows)
+def test_versions_of_one_age_have_an_order(
+    five: list[Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for published in (5.0, None):  # None: the store does not say
+        monkeypatch.setattr(storage, "modified", lambda url, published=published: published)
+        versions = retention.versions(str(tmp_path), "c")
+        assert [version.published for version in versions] == [published] * 5
+        others = sorted(names(five[:4]), reverse=True)
+        assert left(tmp_path) == [five[4].version, *others]
+
+
+def test_a_version_that_cannot_be_opened_is_left_out(
+    five: list[Corpus], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = Path(five[2].url) / "manifest.json"
+    manifest.write_text("{}")
+    assert left(tmp_path) == names([five[4], five[3], five[1], five[0]])
+    assert caplog.messages == [
+        f"{manifest} is not a format 2 manifest; build the corpus again with this version."
+    ]
+
+
+def test_a_removal_that_was_killed_is_finished_later(five: list[Corpus], tmp_path: Path) -> None:
+    orphan = Path(five[0].url)
+    (orphan / "manifest.json").unlink()  # what goes first
+    for seconds, gone in ((0, False), (ORPHAN_S, False), (ORPHAN_S + 1, True)):
+        age(orphan, seconds)
+        retention.prune(str(tmp_path), "c", 9)
+        assert orphan.exists() != gone
+
+
+def test_only_orphans_are_swept(five: list[Corpus], tmp_path: Path) -> None:
+    home = tmp_path / "corpora" / "c"
+    for number, kept_by in ((0, PIN), (1, "train-00001.arrow")):
+        folder = Path(five[number].url)
+        (folder / "manifest.json").unlink()
+        age(folder, 2 * ORPHAN_S)
+        (folder / kept_by).write_bytes(b"")  # a pin, or something new
+        os.utime(folder / kept_by, (NOW, NOW))
+    age(Path(five[2].url), 9 * ORPHAN_S)  # whole versions do not age
+    for name in ("LATEST", "sources.json"):
+        os.utime(home / name, (1e9, 1e9))
+    (home / "empty").mkdir()
+    before = {path.name for path in home.iterdir()}
+    retention.prune(str(tmp_path), "c", 0)
+    assert {path.name for path in home.iterdir()} == before
+    os.utime(Path(five[0].url) / PIN, (1e9, 1e9))
+    retention.prune(str(tmp_path), "c", 0)
+    assert Path(five[0].url).exists()
+
+
+def test_where_a_store_tells_no_time_nothing_is_an_orphan(
+    five: list[Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (Path(five[0].url) / "manifest.json").unlink()
+    monkeypatch.setattr(storage, "modified", lambda url: None)
+    retention.prune(str(tmp_path), "c", 0)
+    assert Path(five[0].url).exists()
+
+
+def test_the_manifest_goes_first(
+    five: list[Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[str] = []
+    monkeypatch.setattr(storage, "remove", gone.append)
+    monkeypatch.setattr(storage, "remove_tree", gone.append)
+    retention.prune(str(tmp_path), "c", 4)
+    assert gone == [f"{five[0].url}/manifest.json", five[0].url]
+
+
+def test_the_catalogue_says_what_there_is(five: list[Corpus], tmp_path: Path) -> None:
+    (Path(five[3].url) / PIN).touch()
+    shutil.copytree(five[0].url, tmp_path / "corpora" / "b" / five[0].version)
+    (tmp_path / "corpora" / "b" / "LATEST").write_text(five[0].version)
+    versions = retention.catalogue(str(tmp_path))
+    assert [version.corpus.version for version in versions] == names([five[0], *five[::-1]])
+    row: dict[str, Any] = versions[2].row()
+    assert row == {
+        "name": "c",
+        "version": five[3].version,
+        "latest": False,
+        "pinned": True,
+        "bytes": 200,
+        "documents": 1,
+        "unit": "byte",
+        "vocab_size": len(set(b"version 3 ")),
+        "tokens": {"train": 150, "val": 50, "test": 0},
+        "age_s": HOUR,
+    }
+    newest = versions[1].row()
+    assert (newest["latest"], newest["pinned"], newest["age_s"]) == (True, False, 0)
+    json.dumps(row)
+
+
+@pytest.mark.parametrize(
+    ("published", "expected"), [(None, None), (NOW - 1.6, 2), (NOW + 5, 0), (NOW - 0.4, 0)]
+)
+def test_an_age_is_in_whole_seconds(
+    five: list[Corpus], published: float | None, expected: int | None
+) -> None:
+    version = Version(five[0], published, is_latest=False, pinned=False)
+    assert version.row()["age_s"] == expected

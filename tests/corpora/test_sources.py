@@ -1,4 +1,7 @@
-"""Sources as they really come: every kind of archive and compression, any store, chained, several, and damaged."""
+"""Sources as they really come.
+
+Every kind of archive and compression, any store, chained, several, and damaged.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pytest
 
+from pipeline import storage
+from pipeline.corpora.sources import Listing, Skip, SourceFile, kind_of, list_source, stem
 from pipeline.errors import InputError
 
-from .conftest import build, contents, decoded, documents
+from .conftest import build, contents, corpus_config, decoded, documents
 
 TEXTS = {
     "a.txt": b"alpha " * 90,
@@ -203,8 +209,6 @@ def test_the_expected_text_is_checked_however_it_is_packed(tmp_path: Path, name:
 def test_a_file_that_may_not_be_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline import storage
-
     def refuse(url: str) -> None:
         raise PermissionError(13, "Permission denied", url)
 
@@ -214,3 +218,149 @@ def test_a_file_that_may_not_be_read_is_named(
     )  # the tests may run as root, whom nothing is refused
     with pytest.raises(InputError, match=r"cannot read source .*tree.*Permission denied"):
         build(tmp_path / "root", tmp_path / "tree")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("a.tar", (None, "tar")),
+        ("a.tar.gz", ("gzip", "tar")),
+        ("a.tgz", ("gzip", "tar")),
+        ("a.tar.bz2", ("bz2", "tar")),
+        ("a.tbz2", ("bz2", "tar")),
+        ("a.tar.xz", ("xz", "tar")),
+        ("a.txz", ("xz", "tar")),
+        ("a.tar.zst", ("zstd", "tar")),
+        ("a.tzst", ("zstd", "tar")),
+        ("a.zip", (None, "zip")),
+        ("a.txt.gz", ("gzip", None)),
+        ("a.bz2", ("bz2", None)),
+        ("a.xz", ("xz", None)),
+        ("a.zst", ("zstd", None)),
+        ("a.txt", (None, None)),
+        ("a.tar.txt", (None, None)),
+        ("zip", (None, None)),
+        ("a.zip/b", (None, None)),
+    ],
+)
+def test_a_kind_is_told_by_the_ending(path: str, kind: tuple[str | None, str | None]) -> None:
+    assert kind_of(path) == kind
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("/a/b.txt", "b.txt"),
+        ("/a/b/", "b"),
+        ("https://x/b.zip?c=d", "b.zip"),
+        ("zip://a/m::https://x/b.zip", "m"),
+        ("pystdlib:", "pystdlib"),
+        ("s3://bucket", "bucket"),
+        ("/", ""),
+    ],
+)
+def test_a_source_is_called_by_its_last_name(url: str, name: str) -> None:
+    assert stem(url) == name
+
+
+def test_a_tree_is_listed_in_order_without_links(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "tree")
+    (folder / "link").symlink_to("a.txt")
+    (folder / "folder").symlink_to("b")
+    listing = list_source(str(folder), corpus_config())
+    expected = [
+        SourceFile(name, str(folder / name), len(TEXTS[name]), state_of(folder / name))
+        for name in (".e.txt", "a.txt", "b/c.txt", "b/d.md")
+    ]
+    assert listing.files == expected
+    assert sorted(listing.skips, key=lambda skip: skip.path) == [
+        Skip("folder", "link"),
+        Skip("link", "link"),
+    ]
+    assert (listing.streams, listing.driver_only) == ([], False)
+    some = list_source(str(folder), corpus_config(include=["*.txt", "link"], exclude=["a*"]))
+    assert [file.path for file in some.files] == [".e.txt", "b/c.txt"]
+    assert some.skips == [Skip("link", "link")]
+    several = list_source(str(folder), corpus_config(source=[str(folder), "other"]))
+    assert several.files[0].path == "tree/.e.txt"
+
+
+def state_of(path: Path) -> str:
+    return f"mtime:{path.stat().st_mtime_ns}"
+
+
+def test_a_file_is_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"text")
+    (file,) = list_source(str(path), corpus_config()).files
+    assert (file.path, file.size, file.within) == ("t.txt", 4, "")
+    assert file.state.startswith("mtime:")
+    assert list_source(str(path), corpus_config(exclude=["t*"])) == Listing()
+    packed_path = tmp_path / "t.txt.gz"
+    packed_path.write_bytes(gzip.compress(b"text"))
+    listing = list_source(str(packed_path), corpus_config())
+    assert [file.path for file in listing.streams] == ["t.txt"]
+    assert listing.files == []
+
+
+def test_a_remote_tree_is_listed_too() -> None:
+    memory = fsspec.filesystem("memory")
+    for name, text in TEXTS.items():
+        memory.pipe_file(f"/top/{name}", text)
+    listing = list_source("memory://top", corpus_config(include=["*.txt"]))
+    assert [(file.path, file.url, file.size) for file in listing.files] == [
+        (".e.txt", "memory:///top/.e.txt", 140),
+        ("a.txt", "memory:///top/a.txt", 540),
+        ("b/c.txt", "memory:///top/b/c.txt", 420),
+    ]
+    whole = list_source("memory://top/*", corpus_config())
+    assert [file.path for file in whole.files] == [".e.txt", "a.txt"]
+    memory.store.clear()
+
+
+def test_this_interpreters_library_is_a_source() -> None:
+    listing = list_source("pystdlib:", corpus_config(include=["enum.py"]))
+    assert "enum.py" in [file.path for file in listing.files]
+    assert listing.driver_only
+
+
+def test_listings_add_up() -> None:
+    one = Listing([SourceFile("a", "/a", 1)], [], [Skip("s", "link")])
+    other = Listing([SourceFile("b", "/b", 1)], [SourceFile("t", "/t", 1)], [Skip("u", "x")], True)
+    whole = Listing()
+    whole.add(one)
+    assert not whole.driver_only
+    whole.add(other)
+    assert [file.path for file in whole.files + whole.streams] == ["a", "b", "t"]
+    assert [skip.path for skip in whole.skips] == ["s", "u"]
+    assert whole.driver_only
+    whole.add(one)
+    assert whole.driver_only
+
+
+def test_what_is_not_there_is_an_error_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = f"{tmp_path}/nowhere"
+    with pytest.raises(InputError, match=rf"^source {nowhere} does not exist; give another --sour"):
+        list_source(nowhere, corpus_config())
+    with pytest.raises(InputError, match=r"^no file matches source .*/x\*; give another --source"):
+        list_source(f"{tmp_path}/x*", corpus_config())
+    with pytest.raises(InputError, match=r"does not end as a tar archive does; tar:// cannot look"):
+        list_source(f"tar://a::{tmp_path}/x.zip", corpus_config())
+
+    def refuse(url: str) -> None:
+        raise PermissionError("not you")
+
+    monkeypatch.setattr(storage, "filesystem", refuse)
+    message = rf"^cannot read source {nowhere}: PermissionError: not you\. Check the URL and its"
+    with pytest.raises(InputError, match=message):
+        list_source(nowhere, corpus_config())
+
+
+def test_a_member_is_picked_out_of_an_archive(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    path.write_bytes(zipped())
+    (file,) = list_source(f"zip://b/c.txt::{path}", corpus_config()).streams
+    assert (file.path, file.within, file.size) == ("", "b/c.txt", path.stat().st_size)
+    assert file.state.startswith("mtime:")

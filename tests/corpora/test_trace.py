@@ -8,16 +8,36 @@ from typing import Any
 
 import pytest
 
-from pipeline.corpora.trace import Tracer
+from pipeline.corpora import shards
+from pipeline.corpora.manifest import Corpus
+from pipeline.corpora.trace import Origin, Tracer
 
 from .conftest import build
 
+SPLITS = ("train", "val", "test")
 RAW = {
     "a.txt": "\ufeffVersailles \u00e9t\u00e9\r\ncafe\u0301 \U0001d11e end\r\n".encode(),
     "b.txt": "plain text, long enough to be cut by a split \u3042\u3044\r".encode() * 9,
     "c.txt": b"",
     "d.txt": "x\u0301y\r\nz \u00df".encode() * 5,
 }
+
+
+def normalised(raw: bytes, shape: dict[str, Any]) -> bytes:
+    text = raw.removeprefix(b"\xef\xbb\xbf")
+    if shape:
+        lines = text.decode().replace("\r\n", "\n").replace("\r", "\n")
+        text = unicodedata.normalize("NFC", lines).encode()
+    return text
+
+
+def origins(tracer: Tracer) -> list[tuple[Origin, bytes]]:
+    """Origin and text of every token, split by split."""
+    return [
+        (tracer.origin(split, position), tracer.text(split, position, position + 1))
+        for split in SPLITS
+        for position in range(tracer.corpus.tokens_in(split))
+    ]
 
 
 @pytest.mark.parametrize("unit", ["byte", "char"])
@@ -30,41 +50,164 @@ def test_every_token_leads_to_its_source(
 ) -> None:
     for name, raw in RAW.items():
         (tmp_path / name).write_bytes(raw)
+    settings = {"unit": unit, "split": split, "separator": separator, "min_count": min_count}
     corpus = build(
-        tmp_path / "root", tmp_path / "*.txt", unit=unit, split=split, separator=separator, min_count=min_count,
-        val=0.3, test=0.2, shard_bytes=1024, **shape,
-    )  # fmt: skip
-    tracer = Tracer(corpus)
-    found: dict[str, str | bytes] = {}
-    separators = 0
-    for name in ("train", "val", "test"):
-        for position in range(corpus.tokens_in(name)):
-            origin = tracer.origin(name, position)
-            text = tracer.text(name, position, position + 1)
-            if origin.offset is None:
-                separators += 1
-                continue
-            found[origin.path] = found.get(origin.path, b"") + text  # type: ignore[operator]
-            raw = RAW[origin.path][origin.offset :]
-            following = (raw[1:].decode("utf-8", "ignore") or " ")[0]
-            if not shape or (text in b"xyzVplan.," and not unicodedata.combining(following)):
-                assert raw.startswith(text)
-    for path, raw in RAW.items():
-        expected = raw.removeprefix(b"\xef\xbb\xbf")
-        if shape:
-            text = expected.decode().replace("\r\n", "\n").replace("\r", "\n")
-            expected = unicodedata.normalize("NFC", text).encode()
-        assert found.get(path, b"") == expected, path
-    assert separators == len(RAW) * (4 if separator else 0)
-    whole = b"".join(
-        tracer.text(name, 0, corpus.tokens_in(name)) for name in ("train", "val", "test")
+        tmp_path / "root",
+        tmp_path / "*.txt",
+        val=0.3,
+        test=0.2,
+        shard_bytes=1024,
+        **settings,
+        **shape,
     )
-    assert len(whole) == sum(corpus.bytes_in(name) for name in ("train", "val", "test"))
+    tracer = Tracer(corpus)
+    texts: dict[str, bytes] = {}
+    separators = 0
+    for origin, text in origins(tracer):
+        if origin.offset is None:
+            separators += 1
+            continue
+        texts[origin.path] = texts.get(origin.path, b"") + text
+        raw = RAW[origin.path][origin.offset :]
+        following = (raw[1:].decode("utf-8", "ignore") or " ")[0]
+        if not shape or (text in b"xyzVplan.," and not unicodedata.combining(following)):
+            assert raw.startswith(text)
+    for path, raw in RAW.items():
+        assert texts.get(path, b"") == normalised(raw, shape), path
+    assert separators == len(RAW) * (4 if separator else 0)
+    whole = b"".join(tracer.text(name, 0, corpus.tokens_in(name)) for name in SPLITS)
+    assert len(whole) == sum(corpus.bytes_in(name) for name in SPLITS)
+
+
+@pytest.mark.parametrize("min_count", [1, 3])
+@pytest.mark.parametrize("unit", ["byte", "char"])
+def test_shards_and_splits_make_no_difference(tmp_path: Path, unit: str, min_count: int) -> None:
+    """Characters of one to four bytes, known and unknown, over many shards and three splits."""
+    text = "".join(chr(0x41 + n % 50) + "é€𝄞"[n % 3] * (n % 7 == 0) for n in range(4000))
+    text += "".join(chr(0x4E00 + n) for n in range(40))  # each once: unknown where rare ones are
+    raw = text.encode()
+    (tmp_path / "t.txt").write_bytes(raw)
+    corpus = build(
+        tmp_path / "root", tmp_path / "t.txt", unit=unit, min_count=min_count, shard_bytes=1024,
+        train=3000, val=1030, test="rest", chunk_bytes=1024,
+    )  # fmt: skip
+    assert len(corpus.manifest.splits["train"].shards) > 2
+    assert len(corpus.manifest.splits["val"].shards) == 2
+    tracer = Tracer(corpus)
+    place = 0
+    for origin, each in origins(tracer):
+        assert origin == Origin("t.txt", place)
+        assert raw[place : place + len(each)] == each
+        place += len(each)
+    assert place == len(raw)
+    # Spans that begin and end in the middle of shards, and at their ends.
+    train = raw.decode()[:3000].encode() if unit == "char" else raw[:3000]
+    tokens = train.decode() if unit == "char" else train
+    for start, stop in ((0, 0), (0, 3000), (1000, 1100), (1023, 1025), (1024, 2048), (2999, 3000)):
+        span = tokens[start:stop]
+        assert tracer.text("train", start, stop) == (
+            span.encode() if isinstance(span, str) else span
+        )
+
+
+def cut(tmp_path: Path, separator: str, **shares: Any) -> Tracer:
+    """Documents a ('aé', three bytes), b (empty) and c ('€x', four bytes), in order of path."""
+    for name, text in {"a": "aé", "b": "", "c": "€x"}.items():
+        (tmp_path / f"{name}.txt").write_bytes(text.encode())
+    settings = {"unit": "char", "split": "tail", "order": "path", "separator": separator}
+    return Tracer(build(tmp_path / "root", tmp_path / "*.txt", **settings, **shares))
+
+
+def test_a_separator_belongs_to_the_document_before_it(tmp_path: Path) -> None:
+    # a é | | | € x |  with the cuts behind the first separator and behind the €.
+    tracer = cut(tmp_path, "|", train=3, val=3, test="rest")
+    assert [(origin.path, origin.offset, text.decode()) for origin, text in origins(tracer)] == [
+        ("a.txt", 0, "a"),
+        ("a.txt", 1, "é"),
+        ("a.txt", None, "|"),
+        ("b.txt", None, "|"),
+        ("c.txt", 0, "€"),
+        ("c.txt", 3, "x"),
+        ("c.txt", None, "|"),
+    ]
+
+
+def test_a_separator_may_stand_at_the_head_of_a_split(tmp_path: Path) -> None:
+    # a é | | € x |  with the cuts behind é, so that a separator is first, and in front of the last.
+    tracer = cut(tmp_path, "|", train=2, val=4, test="rest")
+    assert tracer.origin("val", 0) == Origin("a.txt", None)
+    assert tracer.origin("val", 1) == Origin("b.txt", None)
+    assert tracer.origin("val", 2) == Origin("c.txt", 0)
+    assert tracer.origin("test", 0) == Origin("c.txt", None)
+
+
+def test_a_document_may_begin_in_an_earlier_split(tmp_path: Path) -> None:
+    tracer = cut(tmp_path, "", train=1, val=2, test="rest")
+    assert [(origin.path, origin.offset) for origin, _ in origins(tracer)] == [
+        ("a.txt", 0),
+        ("a.txt", 1),
+        ("c.txt", 0),
+        ("c.txt", 3),
+    ]
+
+
+def test_a_document_may_be_in_all_three_splits(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes("é€𝄞axé€𝄞".encode())
+    shares = {"train": 2, "val": 2, "test": "rest"}
+    tracer = Tracer(build(tmp_path / "root", tmp_path / "t.txt", unit="char", **shares))
+    assert [origin.offset for origin, _ in origins(tracer)] == [0, 2, 5, 9, 10, 11, 13, 16]
 
 
 def test_positions_outside_are_refused(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes(b"abc")
     tracer = Tracer(build(tmp_path / "root", tmp_path / "t.txt", val=0.0, test=0.0))
     for position in (-1, 3):
-        with pytest.raises(IndexError):
+        with pytest.raises(IndexError, match=rf"^token {position} of 3 in train$"):
             tracer.origin("train", position)
+    with pytest.raises(IndexError, match="token 0 of 0 in val"):
+        tracer.origin("val", 0)
+    with pytest.raises(IndexError, match=r"tokens \[2, 4\) of 3"):
+        tracer.text("train", 2, 4)
+    assert tracer.origin("train", 2) == Origin("t.txt", 2)
+
+
+def test_names_that_are_no_text_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a\udcff").write_bytes(b"abc")
+    tracer = Tracer(build(tmp_path / "root", tmp_path / "docs", separator="|", val=0.0, test=0.0))
+    assert tracer.origin("train", 1) == Origin("a\udcff", 1)
+    assert tracer.origin("train", 3) == Origin("a\udcff", None)
+
+
+def test_only_files_of_unknown_symbols_that_overlap_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A rare symbol in the first, the second and the fourth of four shards.
+    text = bytearray(b"x" * 4096)
+    for place, symbol in ((1023, b"a"), (1024, b"b"), (4095, b"c")):
+        text[place : place + 1] = symbol
+    (tmp_path / "t.txt").write_bytes(text)
+    corpus: Corpus = build(
+        tmp_path / "root", tmp_path / "t.txt", min_count=2, shard_bytes=1024, val=0.0, test=0.0
+    )
+    tracer = Tracer(corpus)
+    opened = []
+    real = shards.open_unknown
+
+    def open_unknown(path: str) -> Any:
+        opened.append(Path(path).name[:11])
+        return real(path)
+
+    monkeypatch.setattr(shards, "open_unknown", open_unknown)
+    for start, stop, numbers in (
+        (0, 1023, [0]),
+        (0, 1024, [0]),
+        (1024, 1025, [1]),
+        (1023, 1025, [0, 1]),
+        (2048, 3072, []),
+        (4095, 4096, [3]),
+        (0, 4096, [0, 1, 3]),
+    ):
+        opened.clear()
+        assert tracer.text("train", start, stop) == text[start:stop]
+        assert opened == [f"train-0000{number}" for number in numbers]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.corpora.manifest import open_version
+from pipeline.corpora.manifest import Corpus, open_version
 from pipeline.corpora.verify import verify
 from pipeline.errors import DamagedError, InputError
 
@@ -60,3 +61,34 @@ def test_a_changed_manifest_is_always_refused(tmp_path: Path, field: str) -> Non
     path.write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"manifest\.json"):
         open_version(corpus.url)
+
+
+def test_files_that_were_all_replaced_are_still_found_out(tmp_path: Path) -> None:
+    """Digests that fit the files prove nothing: the fingerprint is of the documents."""
+    for name, text in (("one", b"a text of some length"), ("two", b"a text of some lentgh")):
+        (tmp_path / f"{name}.txt").write_bytes(text)
+    settings = {"val": 0.0, "test": 0.0}
+    one = build(tmp_path / "1", tmp_path / "one.txt", **settings)
+    two = build(tmp_path / "2", tmp_path / "two.txt", **settings)
+    forged = replace(two.manifest, documents_sha256=one.manifest.documents_sha256)
+    with pytest.raises(
+        DamagedError, match=r"documents\.arrow is not what the fingerprint was made"
+    ):
+        verify(Corpus(two.url, forged, two.vocab))
+    train = two.manifest.splits["train"]
+    more = replace(train, shards=(replace(train.shards[0], tokens=22),))
+    forged = replace(two.manifest, splits={**two.manifest.splits, "train": more})
+    with pytest.raises(DamagedError, match=r"train-00000\.arrow holds 21 uint8 tokens, not 22"):
+        verify(Corpus(two.url, forged, two.vocab))
+    assert verify(two) > 0
+
+
+def test_a_document_that_a_split_cuts_counts_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "t.txt").write_bytes(b"a text of some length")
+    corpus = build(tmp_path / "root", tmp_path / "t.txt", val=0.3, test=0.3)
+    with caplog.at_level("INFO", "unreasonable"):
+        verify(corpus)
+    assert corpus.documents().num_rows == 3
+    assert "5 files are what they were published as" in caplog.text

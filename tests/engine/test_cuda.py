@@ -9,19 +9,17 @@ import torch
 
 from pipeline.corpora.vocab import Vocab
 from pipeline.engine.cuda import CudaEngine
-from pipeline.engine.engine import Engine, Request
-from pipeline.training.config import ModelConfig
-from pipeline.model.network import CharRNN, initialize
+from pipeline.engine.engine import Engine
+from pipeline.engine.request import Request
+from tests.engine.small import engine, last_pieces
 
 VOCAB = Vocab("char", [None, 10, *range(97, 109)])
 
 
 def engines(cell: str = "lstm", device: str = "cpu") -> tuple[CudaEngine, Engine]:
-    model = CharRNN(ModelConfig(vocab_size=len(VOCAB), cell=cell, num_layers=2, hidden_size=24))  # type: ignore[arg-type]
-    initialize(model, 1)
-    first = [(2, 3), (4, 1)]
-    compiled = Engine(model, VOCAB, first)
-    return CudaEngine(model, VOCAB, first, device), compiled
+    first_tokens = ((1, 3), (3, 1))
+    compiled, model = engine(cell, vocab=VOCAB)
+    return CudaEngine(model, VOCAB, first_tokens, device), compiled
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -41,17 +39,10 @@ def test_it_writes_what_the_compiled_engine_writes(
     theirs, ours = engines(cell)
     requests = [Request(n, 60 + 50 * n, **options) for n in range(8)]
     assert theirs.sample(requests, stop) == ours.sample(requests, stop)
-    ends = [
-        {
-            piece.name: (piece.sampled, piece.nats)
-            for piece in e.stream(requests, stop)
-            if piece.ended
-        }
-        for e in (theirs, ours)
-    ]
-    for name, (sampled, nats) in ends[1].items():
-        assert ends[0][name][0] == sampled
-        assert ends[0][name][1] == pytest.approx(nats, rel=1e-4)
+    ends = last_pieces(theirs, requests, stop)
+    for name, piece in last_pieces(ours, requests, stop).items():
+        assert ends[name].sampled == piece.sampled
+        assert ends[name].nats == pytest.approx(piece.nats, rel=1e-4)
 
 
 def test_a_saved_lane_goes_on_on_either_engine() -> None:

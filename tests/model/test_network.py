@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.training.config import ModelConfig
+from pipeline.model.config import ModelConfig
 from pipeline.model.network import CharRNN, initialize
 
 
 def made(
-    cell: str, vocab: int = 7, hidden: int = 5, layers: int = 2, embedding: int = 0
+    cell: Any, vocab: int = 7, hidden: int = 5, layers: int = 2, embedding: int = 0
 ) -> CharRNN:
     config = ModelConfig(
         vocab_size=vocab, cell=cell, num_layers=layers, hidden_size=hidden, embedding_size=embedding
-    )  # type: ignore[arg-type]
+    )
     model = CharRNN(config).double()
     initialize(model, seed=3)
     return model
@@ -25,7 +27,8 @@ def test_one_step_at_a_time_is_the_whole_sequence(cell: str, embedding: int) -> 
     model = made(cell, embedding=embedding)
     tokens = torch.randint(7, (11, 4), generator=torch.Generator().manual_seed(0))
     whole, end = model(tokens, model.initial_state(4))
-    state, logits = model.initial_state(4), []
+    state = model.initial_state(4)
+    logits = []
     for row in tokens:
         out, state = model.step(row, state)
         logits.append(out)
@@ -46,7 +49,8 @@ def test_gradients_agree_with_finite_differences(cell: str) -> None:
     step = 1e-6
     for parameter in model.parameters():
         assert parameter.grad is not None
-        flat, gradient = parameter.data.view(-1), parameter.grad.view(-1)
+        flat = parameter.data.view(-1)
+        gradient = parameter.grad.view(-1)
         for index in range(len(flat)):
             kept = flat[index].item()
             flat[index] = kept + step
@@ -58,7 +62,10 @@ def test_gradients_agree_with_finite_differences(cell: str) -> None:
 
 
 def test_the_posts_hello_network_learns_its_four_transitions() -> None:
-    """h->e, e->l, l->l, l->o: 4 symbols, 3 hidden units. The third 'l' needs the state to tell it from the second."""
+    """h->e, e->l, l->l, l->o: 4 symbols, 3 hidden units.
+
+    Only the state tells the second 'l' from the first.
+    """
     model = made("rnn", vocab=4, hidden=3, layers=1).float()
     text = torch.tensor([[0], [1], [2], [2], [3]])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)

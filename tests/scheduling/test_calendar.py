@@ -100,6 +100,28 @@ def test_a_daily_schedule_misses_no_day_whatever_the_clocks_do(zone: str) -> Non
         assert max(gaps) <= timedelta(hours=25)
 
 
+@pytest.mark.parametrize(
+    ("zone", "spring"),
+    [
+        ("Europe/Berlin", "2026-03-29"),
+        ("America/New_York", "2026-03-08"),
+        ("Australia/Lord_Howe", "2026-10-04"),
+    ],
+)
+@pytest.mark.parametrize("minute", [0, 5])
+def test_the_first_hour_of_the_day_is_never_missed(zone: str, spring: str, minute: int) -> None:
+    """From every quarter of an hour around the night when clocks go forward, by looking at all."""
+    first = at(spring) - timedelta(days=2)
+    minutes = [first + timedelta(minutes=number) for number in range(7 * 24 * 60)]
+    local = [moment.astimezone(ZoneInfo(zone)) for moment in minutes]
+    named = [moment for moment, there in zip(minutes, local, strict=True)
+             if (there.hour, there.minute) == (0, minute)]  # fmt: skip
+    plan = schedule(f"{minute} 0 * * *", zone)
+    for quarter in range(3 * 24 * 4):
+        moment = first + timedelta(minutes=15 * quarter, seconds=37, microseconds=5)
+        assert next_firing(plan, moment) == min(each for each in named if each > moment)
+
+
 def test_the_nights_when_clocks_change_in_berlin() -> None:
     spring = firings(
         schedule("30 2 * * *", "Europe/Berlin"), at("2026-03-28T12:00"), at("2026-03-30T12:00")
@@ -160,7 +182,7 @@ def test_nothing_older_than_400_days_is_caught_up() -> None:
         # Every firing of the window, and the one after it that ends the search.
         ("* * * * *", 120 + 1),  # 2 hours
         ("0 0-21/3 * * *", 1 + 16 + 1),  # 2 hours without a firing, then 2 days
-        ("15 0 * * mon", 1 + 1 + 6 + 1),  # the same, then 40 days
+        ("0 12 21,22 * *", 1 + 1 + 3 + 1),  # the same, then 40 days: from 22 November on
         ("15 0 2 2 *", 1 + 1 + 1 + 1 + 1),  # the same, then 400 days
     ],
 )

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import socket
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -119,6 +121,27 @@ def test_records_are_read_as_they_were_written() -> None:
     started = Started(time=1.0, by="w", host="h")
     assert Started.from_json(started.to_json()) == started
     assert Started.from_json({"time": 1, "by": "w"}) == Started(time=1.0, by="w", host="")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        attempt(),
+        Started(time=1.0, by="w", host="w"),
+        BUILT,
+        Ended(time=1.0, by="w", status=FAILED, outcome=BROKEN),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_record_is_made_by_names_and_never_changed(record: Any) -> None:
+    values = vars(record)
+    assert type(record)(**values) == record
+    with pytest.raises(TypeError, match="positional"):
+        type(record)(*values.values())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(record, next(iter(values)), None)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Entry(attempt()).started = None  # type: ignore[misc]
 
 
 def test_an_outcome_says_only_what_is_known() -> None:
@@ -253,8 +276,9 @@ def test_a_failure_waits_twice_as_long_each_time(tried: int, wait: float | None)
 
 
 def test_what_runs_or_came_out_well_is_not_tried_again() -> None:
-    started = Started(time=1.0, by="w")
+    started = Started(time=1.0, by="w", host="w")
     succeeded = Ended(time=5000.0, by="w", status=SUCCEEDED, outcome=BUILT)
+    assert Entry(attempt()).status == "submitted"
     assert Entry(attempt()).retry_at() is None
     assert Entry(attempt(), started).retry_at() is None
     assert Entry(attempt(), started, succeeded).retry_at() is None

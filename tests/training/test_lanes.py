@@ -1,3 +1,5 @@
+"""Lanes cover the text: each its own stretch, all of it but a remainder that moves."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.corpora.shards import Tokens
 from pipeline.errors import InputError
-from pipeline.training.lanes import LanePlan, eval_bounds, lane_range
+from pipeline.training.lanes import LanePlan, lane_range
 
 SIZES = st.tuples(st.integers(1, 7), st.integers(1, 9)).flatmap(
     lambda shape: st.tuples(
@@ -42,11 +44,46 @@ def test_the_remainder_moves_from_epoch_to_epoch() -> None:
     assert starts == set(range(1000 - 1 - 990 + 1))
 
 
+def test_where_a_lane_starts() -> None:
+    """410 tokens, 3 lanes of 4 steps of 30: 49 are left over, so offsets go up to 49."""
+    plan = LanePlan(410, 3, 30)
+    assert (plan.tokens_per_step, plan.steps_per_epoch) == (90, 4)
+    assert [plan.start(0, lane, 0) for lane in range(3)] == [0, 120, 240]
+    assert [plan.start(0, 1, step) for step in range(4)] == [120, 150, 180, 210]
+    # 2,654,435,761 is 11 more than a multiple of 50.
+    assert [plan.start(epoch, 0, 0) for epoch in range(6)] == [0, 11, 22, 33, 44, 5]
+    assert plan.start(2, 2, 3) == 22 + 240 + 90
+
+
+def test_a_batch_is_the_text_of_its_lanes() -> None:
+    plan = LanePlan(410, 3, 30)
+    tokens = Tokens([(np.arange(410) % 256).astype(np.uint8)])
+    batch = plan.batch(tokens, range(1, 3), epoch=1, step=2)
+    assert (batch.shape, batch.dtype) == ((31, 2), np.int64)
+    text = np.arange(410) % 256
+    np.testing.assert_array_equal(batch[:, 0], text[11 + 120 + 60 :][:31])
+    np.testing.assert_array_equal(batch[:, 1], text[11 + 240 + 60 :][:31])
+    # The last token of a text that has no remainder is a target too.
+    whole = LanePlan(361, 3, 30)
+    last = whole.batch(Tokens([np.arange(361)]), range(2, 3), epoch=0, step=3)
+    assert last[-1, 0] == 360
+
+
+@pytest.mark.parametrize(("tokens", "steps"), [(91, 1), (180, 1), (181, 2), (270, 2), (271, 3)])
+def test_steps_of_an_epoch(tokens: int, steps: int) -> None:
+    assert LanePlan(tokens, 3, 30).steps_per_epoch == steps
+
+
 @given(st.integers(1, 200), st.integers(1, 40))
 def test_ranks_share_the_lanes(lanes: int, world: int) -> None:
     ranges = [lane_range(rank, world, lanes) for rank in range(world)]
     assert [lane for own in ranges for lane in own] == list(range(lanes))
     assert max(map(len, ranges)) - min(map(len, ranges)) <= 1
+
+
+def test_three_ranks_share_a_hundred_lanes() -> None:
+    ranges = [lane_range(rank, 3, 100) for rank in range(3)]
+    assert ranges == [range(33), range(33, 66), range(66, 100)]
 
 
 def test_a_split_too_short_says_what_to_change() -> None:
@@ -56,12 +93,6 @@ def test_a_split_too_short_says_what_to_change() -> None:
         "train split has 180 tokens; 16 lanes of seq_len 64 need 1,025. "
         "Lower --seq_len or --global_batch_size, or use a larger corpus."
     )
-
-
-@given(st.integers(2, 5000), st.integers(1, 50))
-def test_evaluation_predicts_every_token_but_the_first_once(size: int, lanes: int) -> None:
-    bounds = eval_bounds(size, lanes)
-    assert bounds[0] == 0
-    assert bounds[-1] == size - 1
-    assert bounds == sorted(bounds)
-    assert len(bounds) - 1 <= max(1, min(lanes, size // 64))
+    with pytest.raises(InputError, match=r"train split has 1,024 tokens; .* need 1,025\."):
+        LanePlan(1024, 16, 64)
+    assert LanePlan(1025, 16, 64).steps_per_epoch == 1

@@ -1,0 +1,164 @@
+"""What a build remembers: the state of its sources, where they came from, and its leases."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import storage
+from pipeline.corpora import history
+from pipeline.corpora.history import SourceRecord
+from pipeline.corpora.sources import Listing, SourceFile
+from pipeline.corpora.vocab import Vocab
+from pipeline.errors import DamagedError
+
+from .conftest import corpus_config
+
+NOW = 1_700_000_000.0
+OLD = f"mtime:{int((NOW - 100) * 1e9)}"
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+def state(*files: SourceFile, frozen: Vocab | None = None, **changes: Any) -> str | None:
+    return history.source_state(corpus_config(**changes), Listing(files=list(files)), frozen)
+
+
+def file(**changes: Any) -> SourceFile:
+    return SourceFile(**{"path": "a", "url": "/a", "size": 1, "state": OLD, **changes})
+
+
+def test_the_same_sources_have_the_same_state() -> None:
+    assert state(file()) == state(file())
+    # Recorded in sources.json: another digest would have every corpus built again.
+    known = "a8636bee56f15eb1d1e1534fa7c869ba0680b11214e0cf07b6b55e551109277d"
+    assert state(file()) == known
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": "b"},
+        {"path": "\udcff"},
+        {"url": "/b"},
+        {"size": 2},
+        {"state": f"mtime:{int((NOW - 99) * 1e9)}"},
+        {"state": "ETag:x"},
+        {"within": "member"},
+    ],
+)
+def test_another_file_is_another_state(changes: dict[str, Any]) -> None:
+    assert state(file(**changes)) not in (None, state(file()))
+
+
+def test_settings_streams_and_vocabulary_are_part_of_the_state() -> None:
+    one = state(file())
+    others = [
+        state(file(), include=["*.txt"]),
+        state(file(), seed=1),
+        state(file(), frozen=Vocab("byte", [1])),
+        state(file(), frozen=Vocab("byte", [2])),
+        state(file(), file()),
+        state(),
+    ]
+    assert len({one, *others}) == 7
+    listing = Listing(streams=[file()])
+    assert history.source_state(corpus_config(), listing, None) == one
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": ""},
+        {"state": "ETag:"},
+        {"url": "http://x/a", "state": "ETag:x"},
+        {"url": "https://x/a", "state": "ETag:x"},
+        {"url": "zip://a::https://x/a.zip", "state": "ETag:x"},
+        # Modified so shortly before that it may be modified again without a trace.
+        {"state": f"mtime:{int((NOW - 1.9) * 1e9)}"},
+        {"state": f"mtime:{NOW - 1.9}"},
+        {"state": f"mtime:{int((NOW + 1000) * 1e9)}"},
+    ],
+)
+def test_what_does_not_tell_of_changes_has_no_state(changes: dict[str, Any]) -> None:
+    assert state(file(**changes)) is None
+    assert state(file(), file(**changes)) is None
+    listing = Listing(files=[file()], streams=[file(**changes)])
+    assert history.source_state(corpus_config(), listing, None) is None
+
+
+@pytest.mark.parametrize(
+    "trusted",
+    [
+        f"mtime:{int((NOW - 2.1) * 1e9)}",
+        f"mtime:{NOW - 2.1}",
+        f"mtime:{NOW - 2.0}",
+        "mtime:0.5",
+        "LastModified:2099-01-01",
+        "etag:x:y",
+    ],
+)
+def test_what_tells_of_changes_has_a_state(trusted: str) -> None:
+    assert state(file(state=trusted)) is not None
+
+
+def test_a_version_is_found_again_by_the_state_of_its_sources(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    config = corpus_config(source=["s1", "s2"], url="https://x", licence="MIT")
+    assert history.version_of(root, config, "state") is None
+    assert history.origin(root, "x") is None
+    history.record(root, config, "state", "v1")
+    record = SourceRecord("v1", "state", ["s1", "s2"], "https://x", "MIT")
+    assert history.origin(root, "x") == record
+    assert SourceRecord.from_json(record.to_json()) == record
+    assert json.loads((tmp_path / "corpora" / "x" / "sources.json").read_bytes()) == {
+        "version": "v1",
+        "state": "state",
+        "sources": ["s1", "s2"],
+        "url": "https://x",
+        "licence": "MIT",
+    }
+    # The version itself may be gone.
+    assert history.version_of(root, config, "state") is None
+    storage.write_json(f"{root}/corpora/x/v1/manifest.json", {})
+    assert history.version_of(root, config, "state") == "v1"
+    assert history.version_of(root, config, "other") is None
+    assert history.version_of(root, config, None) is None
+    history.record(root, config, None, "v1")
+    assert history.version_of(root, config, None) is None
+    assert history.origin(root, "x") == SourceRecord("v1", None, ["s1", "s2"], "https://x", "MIT")
+
+
+def test_a_record_that_says_nothing_is_no_record_to_trust(tmp_path: Path) -> None:
+    url = str(tmp_path / "corpora" / "x" / "sources.json")
+    storage.write_json(url, {})
+    assert history.origin(str(tmp_path), "x") == SourceRecord("", None, [], "", "")
+    assert history.version_of(str(tmp_path), corpus_config(), "state") is None
+    storage.write_json(url, ["state"])
+    with pytest.raises(DamagedError, match=r"sources\.json is not a record of sources; remove it"):
+        history.origin(str(tmp_path), "x")
+    assert history.version_of(str(tmp_path), corpus_config(), None) is None
+
+
+def test_staging_is_swept_when_its_lease_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(tmp_path)
+    history.sweep_staging(root)  # nothing is there yet
+    url = history.new_staging(root, "one", 10.0)
+    assert url == f"{root}/corpora/.staging/one"
+    assert json.loads(Path(url, "lease.json").read_bytes()) == {"expires": NOW + 10.0}
+    history.new_staging(root, "two", 20.0)
+    Path(url, "unit-00000.bin").write_bytes(b"text")
+    storage.write_bytes(f"{root}/corpora/.staging/no-lease/unit-00000.bin", b"text")
+    for passed, left in ((10.0, ["no-lease", "one", "two"]), (10.1, ["no-lease", "two"])):
+        monkeypatch.setattr(time, "time", lambda passed=passed: NOW + passed)
+        history.sweep_staging(root)
+        assert storage.names(f"{root}/corpora/.staging") == left

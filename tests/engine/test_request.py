@@ -1,0 +1,116 @@
+"""What a request means, and the key of its random numbers: changing one changes every sample."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import FrozenInstanceError, asdict, replace
+from typing import Any
+
+import pytest
+
+from pipeline.counter_rng import key_of
+from pipeline.engine.request import LINE, MAX_SEED, Piece, Request, check_stop
+from pipeline.errors import InputError
+
+FIXED = Request(3, 500, 0.7, 5, 0.9, b"The ", 11)
+
+
+def test_defaults() -> None:
+    assert asdict(Request(2, 9)) == {
+        "number": 2,
+        "num_chars": 9,
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "prime": b"",
+        "seed": 1,
+        "lines": 0,
+    }
+    assert LINE == b"\n"
+    assert MAX_SEED == 1 << 63
+
+
+def test_requests_and_pieces_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        FIXED.seed = 2  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        Piece("x", b"", 0, 0.0, True).text = b"y"  # type: ignore[misc]
+
+
+def test_known_keys() -> None:
+    """A key that changes would change every text that anybody has sampled with it."""
+    assert FIXED.key == 0xC46DE12FA784B8E1
+    assert Request(0, 1).key == 0xED70115010B68069
+    assert Request(0, 1, temperature=0.0, seed=0).key == 0x6152D18493FCF623
+
+
+def test_a_key_is_seed_temperature_prime_and_number_in_order() -> None:
+    digest = hashlib.sha256(b"The ").digest()
+    prime = int.from_bytes(digest[:8], "big")
+    # 0.7 as an IEEE double: sign and exponent 0x3FE, fraction 0x6666666666666.
+    assert FIXED.key == key_of(11, 0x3FE6666666666666, prime, 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"temperature": 0.8}, {"temperature": 0.0}, {"seed": 12}, {"prime": b"The"}, {"number": 4}],
+)
+def test_what_tells_texts_apart_changes_the_key(change: dict[str, Any]) -> None:
+    assert replace(FIXED, **change).key != FIXED.key
+
+
+@pytest.mark.parametrize("change", [{"num_chars": 501}, {"top_k": 6}, {"top_p": 1.0}, {"lines": 3}])
+def test_what_only_narrows_or_ends_a_text_does_not(change: dict[str, Any]) -> None:
+    assert replace(FIXED, **change).key == FIXED.key
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_chars": 0}, "num_chars is 0; it must be at least 1."),
+        ({"top_k": -1}, "top_k is -1; it must be at least 0."),
+        ({"lines": -2}, "lines is -2; it must be at least 0."),
+        ({"seed": -1}, "seed is -1; it must be at least 0 and below 2**63."),
+        (
+            {"seed": 1 << 63},
+            "seed is 9223372036854775808; it must be at least 0 and below 2**63.",
+        ),
+        ({"top_p": 0.0}, "top_p is 0.0; it must be above 0 and at most 1."),
+        ({"top_p": 1.0001}, "top_p is 1.0001; it must be above 0 and at most 1."),
+        ({"top_p": float("nan")}, "top_p is nan; it must be above 0 and at most 1."),
+        (
+            {"temperature": -0.1},
+            "temperature is -0.1; it must be a finite number of at least 0.",
+        ),
+        (
+            {"temperature": float("inf")},
+            "temperature is inf; it must be a finite number of at least 0.",
+        ),
+        (
+            {"temperature": float("nan")},
+            "temperature is nan; it must be a finite number of at least 0.",
+        ),
+    ],
+)
+def test_values_that_mean_nothing_are_refused_by_name(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        replace(FIXED, **change)
+    assert str(caught.value) == message
+
+
+def test_the_outermost_values_that_are_taken() -> None:
+    Request(0, 1, temperature=0.0, top_k=0, top_p=1e-9, seed=0, lines=0)
+    Request(0, 1, top_p=1.0, seed=(1 << 63) - 1, lines=1)
+
+
+def test_a_stop_text_beside_lines_is_refused() -> None:
+    check_stop(0, b"x")
+    check_stop(0, "")
+    check_stop(3, "")
+    check_stop(3, b"")
+    for stop in ("x", b"x"):
+        with pytest.raises(InputError) as caught:
+            check_stop(1, stop)
+        assert str(caught.value) == (
+            "lines end at a line feed, so stop has no meaning with them; give one of the two."
+        )

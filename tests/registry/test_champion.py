@@ -1,0 +1,230 @@
+"""The champion rule, on a registry that is a dictionary; tests/registry/test_models.py and
+tests/training/test_run.py have it on a real one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.corpora.build import build_corpus
+from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.manifest import Corpus, open_corpus
+from pipeline.corpora.vocab import Vocab
+from pipeline.model.about import CorpusReference, ModelAbout
+from pipeline.model.artifact import artifact_files
+from pipeline.model.config import ModelConfig
+from pipeline.model.network import CharRNN, initialize
+from pipeline.model.scoring import mean_nats
+from pipeline.registry import champion
+from pipeline.registry.champion import promote_if_better, score_on
+from pipeline.registry.models import ModelVersion
+
+OLDER = "a" * 64  # the fingerprint of a version of the corpus that is not the newest
+TEXT = "caf\u00e9 au lait, th\u00e9 au citron; "
+
+
+class FakeModels:
+    """What the rule asks of a registry: who is champion, a version's files, and a promotion."""
+
+    def __init__(self, champion: ModelVersion | None = None) -> None:
+        self.current = champion
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.promoted: list[ModelVersion] = []
+
+    def champion(self, name: str) -> ModelVersion | None:
+        return self.current if self.current and self.current.name == name else None
+
+    def promote(self, version: ModelVersion) -> None:
+        self.promoted.append(version)
+
+    def download(self, version: ModelVersion) -> dict[str, bytes]:
+        return self.files[version.uri]
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Corpus]:
+    """One text of bytes: two documents, of which one is held out, and one whose end is."""
+    folder = tmp_path_factory.mktemp("corpora")
+    root = str(folder / "root")
+    (folder / "text").mkdir()
+    for number in range(8):
+        (folder / "text" / f"{number}.txt").write_text(TEXT * (20 + number))
+    source = str(folder / "text")
+    for split in ("document", "tail"):
+        build_corpus(CorpusConfig(name=split, source=source, split=split, val=0.3, test=0.0), root)
+    return {split: open_corpus(root, split) for split in ("document", "tail")}
+
+
+@pytest.fixture(scope="module")
+def documents(corpora: dict[str, Corpus]) -> Corpus:
+    return corpora["document"]
+
+
+def version(number: int, bits: float, fingerprint: str, name: str = "texts") -> ModelVersion:
+    tags = {"val_bits_per_byte": repr(bits), "corpus_fingerprint": fingerprint}
+    return ModelVersion(name, str(number), tags)
+
+
+def network_of(vocab: Vocab, *, uniform: bool = False) -> CharRNN:
+    """A network of a vocabulary: as it is initialised, or one that finds all symbols as likely."""
+    network = CharRNN(ModelConfig(vocab_size=len(vocab), num_layers=1, hidden_size=4))
+    initialize(network, 1)
+    if uniform:
+        for parameter in network.parameters():
+            parameter.data.zero_()
+    return network.eval()
+
+
+def files_of(vocab: Vocab, *, uniform: bool = False) -> dict[str, bytes]:
+    network = network_of(vocab, uniform=uniform)
+    about = ModelAbout(model=network.config, corpus=CorpusReference("texts", "v", OLDER))
+    return artifact_files(network, vocab, about)
+
+
+def scored(vocab: Vocab, corpus: Corpus, *, uniform: bool = True) -> float:
+    """What a model of a vocabulary scores on a corpus's validation text."""
+    one = version(1, 0.0, OLDER)
+    models = FakeModels()
+    models.files[one.uri] = files_of(vocab, uniform=uniform)
+    return score_on(models, one, corpus, 3)  # type: ignore[arg-type]
+
+
+def promotes(
+    ours: float, theirs: float, corpus: Corpus, fingerprint: str = "", vocab: Vocab | None = None
+) -> bool:
+    """Whether a challenger with one figure takes the place of a champion with another.
+
+    The champion learned the corpus version with this fingerprint; default: the newest.
+    """
+    current = version(1, theirs, fingerprint or corpus.fingerprint)
+    models = FakeModels(current)
+    if vocab:
+        models.files[current.uri] = files_of(vocab, uniform=True)
+    challenger = version(2, ours, corpus.fingerprint)
+    promoted = promote_if_better(models, challenger, corpus, 3)  # type: ignore[arg-type]
+    assert models.promoted == ([challenger] if promoted else [])
+    return promoted
+
+
+def test_the_first_version_of_a_model_becomes_champion(documents: Corpus) -> None:
+    first = version(1, math.nan, documents.fingerprint)
+    others = FakeModels(version(1, 1.0, documents.fingerprint, name="another"))
+    assert promote_if_better(others, first, documents, 3) is True  # type: ignore[arg-type]
+    assert others.promoted == [first]
+
+
+@pytest.mark.parametrize("split", ["document", "tail"])
+def test_fewer_bits_win_and_equal_figures_keep_the_champion(
+    corpora: dict[str, Corpus], split: str
+) -> None:
+    corpus = corpora[split]
+    assert promotes(1.4999, 1.5, corpus) is True
+    assert promotes(1.5, 1.5, corpus) is False
+    assert promotes(1.5001, 1.5, corpus) is False
+
+
+def test_a_figure_that_is_not_a_number_never_wins(documents: Corpus) -> None:
+    assert not promotes(math.nan, 1.5, documents)
+    assert not promotes(math.nan, math.inf, documents)
+    assert not promotes(math.inf, math.inf, documents)
+    assert promotes(1.5, math.inf, documents)
+
+
+def test_a_champion_of_another_version_is_scored_on_the_new_validation_text(
+    documents: Corpus,
+) -> None:
+    """Its own figure, on an older text, decides nothing."""
+    theirs = scored(documents.vocab, documents)
+    assert theirs == pytest.approx(math.log2(len(documents.vocab)))
+    for old_figure in (0.001, 1000.0):
+        arguments: dict[str, Any] = {"fingerprint": OLDER, "vocab": documents.vocab}
+        assert promotes(theirs - 1e-6, old_figure, documents, **arguments)
+        assert not promotes(theirs, old_figure, documents, **arguments)
+        assert not promotes(theirs + 1e-6, old_figure, documents, **arguments)
+
+
+def test_after_a_rebuild_with_a_tail_split_the_old_champion_stays(
+    corpora: dict[str, Corpus], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end of the text is another stretch in every version: the old model may have learnt it."""
+    with caplog.at_level(logging.INFO, "unreasonable"):
+        assert promotes(0.001, 1000.0, corpora["tail"], fingerprint=OLDER) is False
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "champion models:/texts/1 learned another version of the corpus, "
+        "whose tail split does not compare"
+    )
+
+
+def test_a_champion_that_cannot_write_the_new_text_is_beaten_by_any_figure(
+    documents: Corpus,
+) -> None:
+    symbols = [symbol for symbol in documents.vocab.symbols if symbol is not None]
+    fewer = Vocab("byte", symbols[:-1])
+    assert scored(fewer, documents) == math.inf
+    assert promotes(1e9, 0.001, documents, fingerprint=OLDER, vocab=fewer)
+    assert not promotes(math.inf, 0.001, documents, fingerprint=OLDER, vocab=fewer)
+
+
+def test_what_was_compared_is_logged(documents: Corpus, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "unreasonable"):
+        promotes(1.23456, 2.0, documents)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "models:/texts/2: 1.2346 bits per byte; champion models:/texts/1: 2.0000"
+    )
+
+
+# Scores.
+
+
+def test_a_score_is_the_mean_over_the_validation_text_by_byte(documents: Corpus) -> None:
+    tokens = documents.open_split("val")
+    nats = mean_nats(network_of(documents.vocab), tokens, 3)
+    bits = nats / math.log(2) * len(tokens) / documents.bytes_in("val")
+    assert scored(documents.vocab, documents, uniform=False) == pytest.approx(bits, rel=1e-12)
+
+
+def test_a_score_reads_as_many_lanes_as_it_is_told(
+    documents: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def counted(network: CharRNN, tokens: Any, lanes: int) -> float:
+        told.append((len(tokens), lanes))
+        return 1.0
+
+    monkeypatch.setattr(champion, "mean_nats", counted)
+    assert scored(documents.vocab, documents) == pytest.approx(1 / math.log(2))
+    promotes(1.0, 1.0, documents, fingerprint=OLDER, vocab=documents.vocab)
+    assert told == [(documents.tokens_in("val"), 3)] * 2
+
+
+def test_a_model_with_another_vocabulary_reads_the_same_text(documents: Corpus) -> None:
+    symbols = [symbol for symbol in documents.vocab.symbols if symbol is not None]
+    more = Vocab("byte", sorted({*symbols, ord("~")}))
+    assert scored(more, documents) == pytest.approx(math.log2(len(more)))
+    # A model of characters predicts fewer tokens for as many bytes.
+    text = documents.vocab.decode(
+        documents.open_split("val").read(0, documents.tokens_in("val"))
+    ).decode()
+    chars = Vocab("char", sorted(map(ord, set(text))))
+    bits = math.log2(len(chars)) * len(text) / len(text.encode())
+    assert scored(chars, documents) == pytest.approx(bits)
+    assert len(text) < len(text.encode())
+
+
+def test_bytes_that_are_no_text_are_infinitely_hard_for_a_model_of_characters(
+    tmp_path: Path,
+) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_bytes(b"caf\xe9 au lait" * 20)
+    config = CorpusConfig(name="latin", source=str(tmp_path), split="tail", val=0.3, test=0.0)
+    build_corpus(config, str(tmp_path / "root"))
+    corpus = open_corpus(str(tmp_path / "root"), "latin")
+    assert scored(Vocab("char", range(32, 256)), corpus) == math.inf

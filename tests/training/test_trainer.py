@@ -1,0 +1,330 @@
+"""One rank: its step is a plain loop's, its score the mean of the split, its checkpoint exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pipeline import runs
+from pipeline.corpora.build import build_corpus
+from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.manifest import open_corpus
+from pipeline.errors import DamagedError, DivergedError, InputError
+from pipeline.model.about import CorpusReference
+from pipeline.model.artifact import ARTIFACT, load_network, read_files
+from pipeline.runs import checkpoint_name
+from pipeline.training import loop
+from pipeline.training.checkpoint import Best, CheckpointState
+from pipeline.training.config import TrainConfig
+from pipeline.training.trainer import NO_VOTES, Trainer, Votes
+from tests.training.conftest import SMALL, Kept
+
+Make = Callable[..., Trainer]
+
+
+def test_training_is_what_a_plain_loop_does(make_trainer: Make) -> None:
+    """A re-implementation of its own in float64: nn.LSTM with two layers, mean loss, clipping, Adam."""
+    trainer = make_trainer(torch.float64, max_grad_norm=0.5)
+    symbols = len(trainer.corpus.vocab)
+    plain = torch.nn.LSTM(symbols, 16, 2).double()
+    head = torch.nn.Linear(16, symbols).double()
+    for name, value in trainer.model.state_dict().items():
+        parts = name.split(".")
+        if parts[0] == "head":
+            target = getattr(head, parts[1])
+        else:
+            target = getattr(plain, parts[2].replace("l0", f"l{parts[1]}"))
+        target.data.copy_(value)
+    parameters = [*plain.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=0.01)
+    text = torch.from_numpy(trainer.tokens.read(0, len(trainer.tokens)).astype("int64"))
+    length = (len(text) - 1) // (6 * 20) * 20
+    state = None
+    for step in range(20):
+        rows = torch.stack([text[lane * length + step * 20 :][:21] for lane in range(6)], 1)
+        outputs, state = plain(functional.one_hot(rows[:-1], symbols).double(), state)
+        state = tuple(part.detach() for part in state)
+        loss = functional.cross_entropy(head(outputs).flatten(0, 1), rows[1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.cat([parameter.grad.flatten() for parameter in parameters]).norm().item()
+        for parameter in parameters:
+            parameter.grad.mul_(min(1.0, 0.5 / norm))
+        optimizer.step()
+        row, _ = trainer.train_step()
+        assert row["train_loss"] == pytest.approx(loss.item(), rel=1e-9)
+        assert row["grad_norm"] == pytest.approx(norm, rel=1e-9)
+    torch.testing.assert_close(trainer.model.head.weight, head.weight, rtol=1e-8, atol=1e-10)
+
+
+def test_a_row_says_what_a_step_came_to(make_trainer: Make) -> None:
+    trainer = make_trainer(schedule="decay", decay_after=1, decay_rate=0.5)
+    before = trainer.minutes
+    trainer.step = trainer.plan.steps_per_epoch - 1  # the last step of the first epoch
+    rows = [trainer.train_step()[0] for _ in range(2)]
+    assert [row["step"] for row in rows] == [trainer.step - 1, trainer.step]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert [row["learning_rate"] for row in rows] == [0.01, 0.005]
+    assert set(rows[0]) == {
+        "step", "epoch", "train_loss", "learning_rate", "grad_norm", "chars_per_sec", "time"
+    }  # fmt: skip
+    seconds = sum(120 / row["chars_per_sec"] for row in rows)
+    assert (trainer.minutes - before) * 60 == pytest.approx(seconds)
+    assert rows[1]["time"] >= rows[0]["time"] > 1.7e9
+
+
+def test_state_is_carried_within_an_epoch_and_zeroed_at_its_start(make_trainer: Make) -> None:
+    trainer = make_trainer()
+    seen = []
+    real = trainer.run_model
+
+    def spy(tokens: torch.Tensor, state: torch.Tensor, masks: Any) -> Any:
+        logits, after = real(tokens, state, masks)
+        seen.append((state.clone(), after.detach().clone()))
+        return logits, after
+
+    trainer.run_model = spy
+    steps = trainer.plan.steps_per_epoch
+    for trainer.step in (0, 1, steps, steps + 1):
+        trainer.train_step()
+    (first, _), (second, _), (third, _), (fourth, _) = seen
+    assert first.abs().sum() == third.abs().sum() == 0
+    assert torch.equal(second, seen[0][1])
+    assert torch.equal(fourth, seen[2][1])
+    assert second.abs().sum() > 0
+    assert not trainer.state.requires_grad
+
+
+@pytest.mark.parametrize("parts", [2, 4, 50])
+def test_accumulating_over_lanes_changes_nothing(make_trainer: Make, parts: int) -> None:
+    whole = make_trainer(torch.float64, dropout=0.3)
+    split = make_trainer(torch.float64, dropout=0.3, accumulate=parts)
+    for _ in range(20):
+        one, _ = whole.train_step()
+        other, _ = split.train_step()
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-10)
+    torch.testing.assert_close(split.state, whole.state, rtol=1e-8, atol=1e-10)
+
+
+def test_dropout_is_of_the_step_and_only_in_training(make_trainer: Make) -> None:
+    trainer = make_trainer(dropout=0.5)
+    plain = make_trainer()
+    assert trainer.evaluate() == plain.evaluate()
+    masks = trainer._masks(range(6))
+    assert masks is not None
+    outputs = torch.ones(20, 6, 16)
+    first = masks(0, outputs)
+    assert torch.equal(masks(0, outputs), first)
+    assert not torch.equal(masks(1, outputs), first)
+    trainer.step = 1
+    assert torch.equal(masks(0, outputs), first)  # those of the step they were made for
+    again = trainer._masks(range(6))
+    assert again is not None
+    assert not torch.equal(again(0, outputs), first)
+    assert plain._masks(range(6)) is None
+
+
+def test_every_vote_is_seen(make_trainer: Make) -> None:
+    trainer = make_trainer()
+    assert trainer.train_step()[1] == NO_VOTES == Votes()
+    for name in ("stop", "late", "evaluate", "save", "look"):
+        assert trainer.train_step(Votes(**{name: True}))[1] == Votes(**{name: True})
+
+
+def test_gradients_are_clipped_as_configured(make_trainer: Make) -> None:
+    """The norm that is reported is the one before."""
+    norms = {}
+    for max_norm, max_value in ((0.0, 0.0), (0.1, 0.0), (0.0, 0.001), (0.01, 0.001)):
+        trainer = make_trainer(max_grad_norm=max_norm, max_grad_value=max_value)
+        row, _ = trainer.train_step()
+        norms[max_norm, max_value] = trainer.flat.gradient.norm().item()
+        assert row["grad_norm"] == pytest.approx(norms[0.0, 0.0], rel=1e-5)
+        if max_value:
+            assert trainer.flat.gradient.abs().max().item() <= max_value * (1 + 1e-6)
+    assert norms[0.1, 0.0] == pytest.approx(0.1, rel=1e-5)
+    assert norms[0.01, 0.001] == pytest.approx(0.01, rel=1e-5)
+
+
+def test_evaluation_is_the_mean_over_the_split(make_trainer: Make) -> None:
+    trainer = make_trainer(torch.float64, eval_lanes=1)
+    text = torch.from_numpy(trainer.val.read(0, len(trainer.val)).astype("int64")).unsqueeze(1)
+    logits, _ = trainer.model(text[:-1], trainer.model.initial_state(1))
+    loss = functional.cross_entropy(logits[:, 0], text[1:, 0]).item()
+    figures = trainer.evaluate()
+    assert figures["val_loss"] == pytest.approx(loss, rel=1e-10)
+    assert figures["val_bits_per_char"] == pytest.approx(loss / math.log(2), rel=1e-10)
+    # A byte is a character here, and this text has no separators.
+    assert figures["val_bits_per_byte"] == pytest.approx(loss / math.log(2), rel=0.01)
+    assert trainer.last_val == figures
+
+
+def test_the_best_is_the_lowest_and_the_rest_are_stale(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer()
+    tokens = len(trainer.val) - 1
+    seen = []
+    for trainer.step, loss in enumerate([3.0, math.nan, 3.0, 2.0, 2.5, math.inf, 1.0], start=1):
+        total = torch.tensor([loss * tokens], dtype=torch.float64)
+        monkeypatch.setattr("pipeline.training.trainer.summed_nats", lambda *_, t=total: t)
+        trainer.evaluate()
+        assert trainer.best.val_loss is not None
+        seen.append((trainer.best.step, round(trainer.best.val_loss, 9), trainer.stale))
+    assert seen == [
+        (1, 3.0, 0), (1, 3.0, 1), (1, 3.0, 2), (4, 2.0, 0), (4, 2.0, 1), (4, 2.0, 2), (7, 1.0, 0)
+    ]  # fmt: skip
+
+
+def test_a_first_evaluation_that_is_no_number_is_no_best(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer()
+    total = torch.tensor([math.nan], dtype=torch.float64)
+    monkeypatch.setattr("pipeline.training.trainer.summed_nats", lambda *_: total)
+    trainer.evaluate()
+    assert (trainer.best, trainer.stale) == (Best(), 1)
+
+
+def test_a_diverging_run_says_so(make_trainer: Make) -> None:
+    trainer = make_trainer(learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0)
+    trainer.train_step()
+    with pytest.raises(DivergedError) as caught:
+        for _ in range(200):
+            before = trainer.step
+            trainer.train_step()
+    assert trainer.step == before  # the step that came to nothing is not made
+    text = str(caught.value)
+    assert text.startswith(f"training diverged at step {before + 1}: loss ")
+    assert text.endswith("Lower --learning_rate or --max_grad_norm, and start a new run.")
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf)]
+)
+def test_a_loss_or_gradient_that_is_no_number_is_divergence(
+    make_trainer: Make, loss: float, norm: float
+) -> None:
+    trainer = make_trainer()
+    trainer._check_finite(1e30, 1e30)
+    with pytest.raises(DivergedError, match=f"step 1: loss {loss:.3g}, gradient norm {norm:.3g}"):
+        trainer._check_finite(loss, norm)
+
+
+def test_a_checkpoint_holds_no_pickle_and_says_where_it_stood(
+    make_trainer: Make, tmp_path: Path, kept: Kept
+) -> None:
+    trainer = make_trainer()
+    loop.train(trainer, kept)
+    url = kept.write(str(tmp_path), 20)
+    assert url == str(tmp_path / checkpoint_name(20))
+    assert runs.complete(str(tmp_path)) == [checkpoint_name(20)]
+    corpus = trainer.corpus
+    reference = CorpusReference(corpus.name, corpus.version, corpus.fingerprint)
+    network, vocab, about = load_network(read_files(url, ARTIFACT), url)
+    assert about.metrics == trainer.last_val
+    assert about.metrics["val_loss"] == kept.rows[-1]["val_loss"]
+    assert (about.step, about.corpus, about.lineage) == (20, reference, None)
+    assert about.first_tokens == corpus.manifest.first_tokens
+    assert about.train["hidden_size"] == 16
+    assert len(vocab) == network.config.vocab_size
+    state = CheckpointState.read(url)
+    assert state == CheckpointState(
+        step=20,
+        epoch=20 // trainer.plan.steps_per_epoch,
+        minutes=trainer.minutes,
+        val_loss=kept.rows[-1]["val_loss"],
+        best=trainer.best,
+        stale=0,
+        journal=trainer.journal.state,
+        corpus=reference,
+        config=about.train,
+        world_size=1,
+    )
+    for path in Path(url).iterdir():
+        assert b"torch" not in path.read_bytes()[:64]
+        assert path.suffix in (".json", ".safetensors", ".jsonl")
+    (Path(url) / "digests.json").unlink()
+    assert runs.complete(str(tmp_path)) == []
+
+
+def test_a_checkpoint_without_an_evaluation_has_no_figures(make_trainer: Make) -> None:
+    trainer = make_trainer()
+    trainer.evaluate()
+    trainer.train_step()
+    files = trainer.files(evaluated=False)
+    assert files is not None
+    assert b'"val_loss": null' in files["state.json"]
+    assert b'"metrics": {}' in files["config.json"]
+
+
+def test_what_a_checkpoint_holds_is_taken_up(
+    make_trainer: Make, tmp_path: Path, kept: Kept
+) -> None:
+    trainer = make_trainer(eval_every=5, max_steps=17)
+    loop.train(trainer, kept)
+    trainer.best = Best(5, 0.5)
+    trainer.stale = 3
+    kept.save(17, trainer.files(evaluated=False) or {}, trainer.journal.data + b'{"step": 18}\n')
+    again = make_trainer(eval_every=5, max_steps=17)
+    again.load(kept.write(str(tmp_path), 17) + "/")
+    assert (again.step, again.minutes, again.best, again.stale) == (
+        17, trainer.minutes, Best(5, 0.5), 3
+    )  # fmt: skip
+    assert again.journal.data == trainer.journal.data  # what stood behind is cut off
+    assert torch.equal(again.state, trainer.state)
+    assert again.train_step()[0]["train_loss"] == trainer.train_step()[0]["train_loss"]
+
+
+def test_a_tampered_or_foreign_checkpoint_is_refused_by_name(
+    make_trainer: Make, tmp_path: Path, kept: Kept
+) -> None:
+    loop.train(make_trainer(), kept)
+    url = Path(kept.write(str(tmp_path), 20))
+    for name in ("weights", "optimizer", "lanes"):
+        file = url / f"{name}.safetensors"
+        good = file.read_bytes()
+        file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        with pytest.raises(DamagedError, match=rf"{name}\.safetensors does not have the digest"):
+            make_trainer().load(str(url))
+        file.write_bytes(good)
+    with pytest.raises(DamagedError, match="not a safetensors file"):
+        load_network({**kept.files[20], "weights.safetensors": b"\x80\x04pickle"}, "m")
+    with pytest.raises(InputError, match="--hidden_size 16"):
+        make_trainer(hidden_size=17).load(str(url))
+    make_trainer(max_steps=90).load(str(url))
+    (tmp_path / "metrics.jsonl").write_bytes(b"{}\n" + kept.journals[20])
+    with pytest.raises(DamagedError, match=r"metrics\.jsonl"):
+        make_trainer().load(str(url))
+
+
+def test_a_checkpoint_of_another_corpus_is_refused(
+    make_trainer: Make, tmp_path: Path, kept: Kept, texts: Path
+) -> None:
+    trainer = make_trainer(max_steps=1)
+    loop.train(trainer, kept)
+    url = kept.write(str(tmp_path / "run"), 1)
+    build_corpus(
+        CorpusConfig(name="small", source=str(texts / "bisect.py"), val=0.2, test=0.0, split="tail"),
+        str(tmp_path),
+    )
+    other = open_corpus(str(tmp_path), "small")
+    elsewhere = Trainer(TrainConfig(**{**SMALL, "max_steps": 1}), other, torch.device("cpu"))
+    with pytest.raises(InputError) as caught:
+        elsewhere.load(url)
+    assert str(caught.value) == (
+        f"{url} was trained on corpus small@{trainer.corpus.version}, this is "
+        f"small@{other.version}; resume with that version, or start a new run."
+    )
+
+
+def test_a_cosine_run_keeps_its_end(make_trainer: Make, tmp_path: Path, kept: Kept) -> None:
+    loop.train(make_trainer(schedule="cosine"), kept)
+    url = kept.write(str(tmp_path), 20)
+    with pytest.raises(InputError, match="--max_steps 20"):
+        make_trainer(schedule="cosine", max_steps=90).load(url)

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-12)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check bench lock clean
+.PHONY: help setup demo test test-long mutants check bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: setup  ## the suite
 
 test-long: setup  ## what takes minutes each: kill schedules, elastic runs
 	$(BIN)/python -m pytest -m long
+
+mutants: setup  ## small faults put into the pure modules: each module's own test must notice
+	$(BIN)/python tests/mutants.py
 
 check: setup  ## lint, format, types, known vulnerabilities
 	$(BIN)/ruff check .

@@ -18,8 +18,7 @@ from typing import Any
 log = logging.getLogger("unreasonable")
 
 # What workers need of the driver's environment, beyond what their own node has. Secrets are not
-# forwarded: nodes have credentials of their own, and anyone who may open the dashboard can read a
-# runtime environment.
+# forwarded: nodes have credentials of their own, and the dashboard shows a runtime environment.
 FORWARDED = (
     "UNREASONABLE_ROOT",
     "UNREASONABLE_CACHE",
@@ -30,8 +29,7 @@ FORWARDED = (
 )
 
 CONNECT_TIMEOUT_S = 10.0  # long enough for a head that is far away
-# The object store of a local Ray. It can be small: tasks return figures, and text goes through
-# files.
+# The object store of a local Ray. It can be small: tasks return figures, text goes through files.
 LOCAL_MEMORY_BYTES = 512 << 20
 
 
@@ -167,8 +165,7 @@ def _why_not(address: str | None, error: Exception, ours: str) -> str:
     if not address:
         return f"cannot start a local Ray: {text[:300]}"
     if "connect" in text.lower():
-        # Something listens there, or _check_address had refused it. Ray does not say which of these
-        # it is.
+        # Something listens there, or _check_address had refused it. Ray does not say what is wrong.
         return (
             f"Ray at {address} does not take us in: a wrong or missing token "
             "(RAY_AUTH_MODE=token, RAY_AUTH_TOKEN_PATH), or another version of Ray or Python "

@@ -54,8 +54,7 @@ def _load(reference: str, scale: str, above: tuple[str, ...]) -> dict[str, Any]:
     name = _name(reference)
     _check_sections(value, {*SECTIONS, "scales", "about"}, f"recipe {reference}")
     scales = _scales(value, reference)
-    # Only the recipe that was asked for must have the scale: the one that lends its corpus need
-    # not.
+    # Only the recipe that was asked for must have the scale, not one that lends its corpus.
     if scale and scale not in scales and not above:
         existing = ", ".join(map(str, scales)) or "none"
         raise InputError(f"recipe {name} has no scale {scale!r}; it has {existing}.")

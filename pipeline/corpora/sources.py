@@ -234,10 +234,10 @@ def _list_tree(url: str, selection: Selection) -> Listing:
             _add_local(listing, entry, selection.name(relative))
     else:
         root = path.rstrip("/")
-        for name, found in fs.find(path, detail=True).items():
+        for name, info in fs.find(path, detail=True).items():
             wanted = selection.name(name[len(root) :].lstrip("/"))
-            if wanted is not None and found["type"] == "file":
-                _add_remote(listing, fs, name, _url_of(fs, name, url), wanted, found)
+            if wanted is not None and info["type"] == "file":
+                _add_remote(listing, fs, name, _url_of(fs, name, url), wanted, info)
     # By bytes, so that the order of a listing, or a locale, changes nothing.
     listing.files.sort(key=lambda file: os.fsencode(file.path))
     return listing
@@ -276,11 +276,12 @@ def _add_remote(
     name: str,
     url: str,
     wanted: str,
-    found: dict[str, Any],
+    info: dict[str, Any],
 ) -> None:
     """Add a listed file; one whose size nobody can tell is read as a stream."""
     # A web page's links come without sizes: ask for the file itself.
-    info = found if found.get("size") is not None else fs.info(name)
+    if info.get("size") is None:
+        info = fs.info(name)
     sized = info.get("size") is not None
     target = listing.files if sized else listing.streams
     target.append(_source_file(wanted, url, info))

@@ -11,7 +11,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import Enum
+from enum import Enum, auto
 from typing import Protocol
 
 from pipeline.errors import InputError
@@ -25,11 +25,11 @@ log = logging.getLogger("unreasonable")
 class JobState(Enum):
     """What a cluster knows of a job's id."""
 
-    UNDER_WAY = "under way"
+    UNDER_WAY = auto()
     """it runs, or waits to"""
-    OVER = "over"
+    OVER = auto()
     """it has ended, well or not"""
-    UNKNOWN = "unknown"
+    UNKNOWN = auto()
     """it was never submitted, or its cluster was lost"""
 
 

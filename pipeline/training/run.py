@@ -31,9 +31,11 @@ PUBLISH_EVERY_S = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedRun:
-    """A training run as its job reports it. `result` is None for a model that was there already.
+    """A training run as its job reports it.
 
-    A run that was asked to stop has no model yet: `model` is "".
+    `result` is None for a model that was there already, of which `champion` is not asked. A run
+    that was asked to stop has no model yet: `model` is "". What is not known is left out of the
+    JSON.
     """
 
     run_id: str
@@ -43,7 +45,7 @@ class TrainedRun:
     corpus: str = ""
     result: RunResult | None = None
     model: str = ""
-    champion: bool = False
+    champion: bool | None = None
     val_loss: float | None = None
     val_bits_per_byte: float | None = None
 
@@ -52,12 +54,10 @@ class TrainedRun:
         return self.result is not None and self.result.stopped
 
     def to_json(self) -> dict[str, Any]:
-        value = asdict(self) | (self.result.to_json() if self.result else {})
+        value = asdict(self)
         del value["result"]
-        if not self.model:
-            for key in ("model", "champion", "val_loss", "val_bits_per_byte"):
-                del value[key]
-        return value
+        known = {key: item for key, item in value.items() if item not in ("", None)}
+        return known | (self.result.to_json() if self.result else {})
 
 
 def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) -> TrainedRun:

@@ -14,12 +14,14 @@ import pytest
 from pipeline import runs, storage
 from pipeline.corpora import retention
 from pipeline.corpora.manifest import Corpus, latest, publish
-from pipeline.corpora.retention import ORPHAN_S, PIN, Version
+from pipeline.corpora.retention import Version
 
 from .conftest import build
 
 NOW = 1_700_000_000.0
 HOUR = 3600
+DAY = 24 * HOUR
+PIN = "PIN"  # a file that a person puts in a version's folder
 
 
 @pytest.fixture(scope="module")
@@ -90,24 +92,24 @@ def test_pins_runs_and_models_keep_a_version(
 ) -> None:
     root = str(tmp_path)
     (Path(five[0].url) / PIN).touch()
-    for run, name in (("r1", "c"), ("r2", "other")):
-        start = {"corpus": {"name": name, "version": five[1 if name == "c" else 3].version}}
+    for run, name, number in (("r1", "c", 1), ("r2", "other", 3), ("r4", "c", 2)):
+        start = {"corpus": {"name": name, "version": five[number].version}}
         storage.write_json(f"{root}/runs/{run}/{runs.START}", start)
     (tmp_path / "runs" / "r3").mkdir()  # a run that has not begun
 
     def models(name: str) -> dict[str, list[str]]:
-        return {
-            five[1].version: [f"model {name}/{n}" for n in range(6)],
-            five[2].version: [f"model {name}/7"],
-        }
+        return {five[2].version: [f"model {name}/{n}" for n in range(6)]}
 
     with caplog.at_level("INFO", "unreasonable"):
         assert retention.prune(root, "c", 1, models) == [five[3].version]
     assert left(tmp_path) == names([five[4], five[2], five[1], five[0]])
-    models_named = ", ".join(f"model c/{n}" for n in range(5))
-    assert f"corpus c: version {five[1].version} stays for {models_named}" in caplog.messages
-    assert f"corpus c: version {five[2].version} stays for model c/7" in caplog.messages
-    assert retention.run_references(root, "c") == {five[1].version: ["run r1"]}
+    five_models = ", ".join(f"model c/{n}" for n in range(5))
+    assert f"corpus c: version {five[1].version} stays for run r1" in caplog.messages
+    assert f"corpus c: version {five[2].version} stays for {five_models}" in caplog.messages
+    assert retention.run_references(root, "c") == {
+        five[1].version: ["run r1"],
+        five[2].version: ["run r4"],
+    }
     assert retention.run_references(root, "other") == {five[3].version: ["run r2"]}
 
 
@@ -181,7 +183,7 @@ def test_a_version_that_cannot_be_opened_is_left_out(
 def test_a_removal_that_was_killed_is_finished_later(five: list[Corpus], tmp_path: Path) -> None:
     orphan = Path(five[0].url)
     (orphan / "manifest.json").unlink()  # what goes first
-    for seconds, gone in ((0, False), (ORPHAN_S, False), (ORPHAN_S + 1, True)):
+    for seconds, gone in ((0, False), (DAY, False), (DAY + 1, True)):
         age(orphan, seconds)
         retention.prune(str(tmp_path), "c", 9)
         assert orphan.exists() != gone
@@ -192,10 +194,10 @@ def test_only_orphans_are_swept(five: list[Corpus], tmp_path: Path) -> None:
     for number, kept_by in ((0, PIN), (1, "train-00001.arrow")):
         folder = Path(five[number].url)
         (folder / "manifest.json").unlink()
-        age(folder, 2 * ORPHAN_S)
+        age(folder, 2 * DAY)
         (folder / kept_by).write_bytes(b"")  # a pin, or something new
         os.utime(folder / kept_by, (NOW, NOW))
-    age(Path(five[2].url), 9 * ORPHAN_S)  # whole versions do not age
+    age(Path(five[2].url), 9 * DAY)  # whole versions do not age
     for name in ("LATEST", "sources.json"):
         os.utime(home / name, (1e9, 1e9))
     (home / "empty").mkdir()

@@ -121,7 +121,7 @@ def test_json_gives_the_config_back() -> None:
         ([["vocab_size", 5]], "no model section"),
         ({}, "no vocab_size"),
         ({"cell": "gru"}, "no vocab_size"),
-        ({"vocab_size": 5, "width": 1, "depth": 2}, "unknown depth, width"),
+        ({"vocab_size": 5, **dict.fromkeys("zbyaxcw", 1)}, "unknown a, b, c, w, x, y, z"),
         ({"vocab_size": 5, 7: 1}, "unknown 7"),
         ({"vocab_size": 5, "cell": "GRU"}, "cell 'GRU' is none of lstm, gru, rnn"),
         ({"vocab_size": 5, "cell": ["lstm"]}, "cell ['lstm'] is none of lstm, gru, rnn"),

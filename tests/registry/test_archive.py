@@ -296,7 +296,7 @@ def test_nothing_in_an_archive_is_executed(good: Path, tmp_path: Path) -> None:
 def test_a_member_that_is_there_twice_is_refused(good: Path) -> None:
     with (
         zipfile.ZipFile(good, "a") as opened,
-        pytest.warns(UserWarning, match="Duplicate name"),
+        pytest.warns(UserWarning, match=r"Duplicate name"),
     ):
         opened.writestr("vocab.json", b"{}")
     with pytest.raises(InputError, match=r"archive: 'vocab.json', 'vocab.json' missing, unkn"):

@@ -1,284 +1,336 @@
-"""Models seen from outside and carried between registries: real SQLite registries, real archives."""
+"""Models seen from outside and carried between registries: real SQLite registries, real archives.
+
+The commands that call this have tests/jobs/test_models.py.
+"""
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
+import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs import models
-from pipeline import exchange, storage
+from pipeline import runs, storage
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
 from pipeline.errors import InputError
-from pipeline.registry.tracking import Registry, fetch_model
+from pipeline.model.about import Lineage
+from pipeline.registry import catalogue
+from pipeline.registry.archive import read_archive
+from pipeline.registry.catalogue import (
+    compare,
+    export_model,
+    import_model,
+    licence_text,
+    lineage,
+    list_models,
+    parameters,
+    promote,
+)
+from pipeline.registry.fetch import registered_artifact
+from pipeline.registry.models import Models, ModelVersion
+from pipeline.registry.tracking import Tracking
 from pipeline.sampler import load_model, sample
-from tests.registering import registered
+from tests.registering import SETTINGS, registered, with_database
+from tests.registry.conftest import HOSTILE
 
-HOSTILE = "<script>alert(1)</script>|`"
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> str:
-    """A root with two versions of a model, untrained: 16 and 24 units."""
-    root = str(tmp_path_factory.mktemp("home"))
-    build_corpus(
-        CorpusConfig(
-            name="texts", source=str(texts), val=0.2, test=0.0, licence="PSF-2.0", url=HOSTILE
-        ),
-        root,
-    )
-    for size in (16, 24):
-        registered(root, size)
-    return root
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def ran(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
-    models.main(list(argv))
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
+# Listed, promoted, compared.
 
 
-def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    with pytest.raises(SystemExit) as exit_:
-        models.main(list(argv))
-    assert exit_.value.code == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    return errors[0]
+def test_versions_are_listed_by_name_and_number(home: str, models: Models) -> None:
+    before = time.time()
+    one, two = list_models(models, "texts")
+    tags = models.resolve("models:/texts/1").tags
+    age_s = one.to_json().pop("age_s")
+    assert before - models.resolve("models:/texts/1").created <= age_s < 3600
+    assert one.to_json() == {
+        "name": "texts",
+        "version": "1",
+        "aliases": [],
+        "corpus": f"texts@{open_corpus(home, 'texts').version}",
+        "val_bits_per_byte": 60 / 16,
+        "val_loss": 4 / 16,
+        "precision": tags["precision"],
+        "run_id": "run-16",
+        "imported_from": "",
+        "age_s": age_s,
+    }
+    assert (two.version, two.run_id) == ("2", "run-24")
 
 
-def test_models_are_listed_promoted_and_compared(
-    home: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = ran(capsys, "--root", home, "list")["models"]
-    assert [(row["name"], row["version"], row["aliases"], row["run_id"]) for row in rows] == [
-        ("texts", "1", [], "run-16"),
-        ("texts", "2", [], "run-24"),
+def test_a_list_has_all_models_in_order(monkeypatch: pytest.MonkeyPatch, models: Models) -> None:
+    given = [
+        ModelVersion("b", "1", {}),
+        ModelVersion("a", "10", {"precision": "int8", "imported_from": "x/1 in y"}),
+        ModelVersion("a", "9", {}),
     ]
-    assert ran(capsys, "--root", home, "promote", "texts/1") == {
-        "model": "models:/texts/1",
+    aliases = {"a": {"old": "9", "champion": "10", "best": "10"}, "b": {}}
+    monkeypatch.setattr(models, "versions", lambda wanted="": given)
+    monkeypatch.setattr(models, "aliases", aliases.__getitem__)
+    rows = list_models(models)
+    assert [(row.name, row.version, row.aliases) for row in rows] == [
+        ("a", "9", ["old"]),
+        ("a", "10", ["best", "champion"]),
+        ("b", "1", []),
+    ]
+    # What a version of another origin does not say is empty.
+    first = rows[0]
+    assert (first.corpus, first.run_id, first.precision) == ("", "", "fp32")
+    assert (first.val_bits_per_byte, first.val_loss) == (None, None)
+    assert (rows[1].precision, rows[1].imported_from) == ("int8", "x/1 in y")
+
+
+def test_a_name_that_nobody_registered_is_refused(models: Models) -> None:
+    with pytest.raises(
+        InputError, match=r"no model 'nobody' at sqlite:\S+; `models.py list` shows"
+    ):
+        list_models(models, "nobody")
+
+
+def test_an_empty_registry_is_an_empty_list(tmp_path: Path) -> None:
+    assert list_models(Models(Tracking(with_database(str(tmp_path))))) == []
+
+
+def test_whoever_promotes_says_who_was_champion(home: str, models: Models) -> None:
+    one, two = (registered(home, size, "promoted") for size in (24, 16))
+    assert promote(models, one) == {
+        "model": "models:/promoted/1",
         "alias": "champion",
         "before": None,
     }
-    assert ran(capsys, "--root", home, "promote", "texts/2")["before"] == "models:/texts/1"
-    assert Registry(home).named("texts").version == "2"
-    assert ran(capsys, "--root", home, "list", "texts")["models"][1]["aliases"] == ["champion"]
-    found = ran(capsys, "--root", home, "compare", "texts/1", "texts@champion")
-    assert (found["better"], found["figures"]) == ("models:/texts/2", "registered")
-    scored = ran(capsys, "--root", home, "compare", "texts/1", "texts/2", "--corpus", "texts")
-    assert scored["figures"] == "scored now"
-    assert all(5 < score < 9 for score in scored["val_bits_per_byte"].values())  # untrained
+    assert promote(models, two)["before"] == "models:/promoted/1"  # though its figure is worse
+    assert models.named("promoted").version == "2"
+    assert list_models(models, "promoted")[1].aliases == ["champion"]
+
+
+def test_two_versions_compare_by_their_registered_figures(home: str, models: Models) -> None:
+    one, two = (models.resolve(f"models:/texts/{number}") for number in (1, 2))
+    assert compare(models, one, two, home) == {
+        "text": f"val of texts@{open_corpus(home, 'texts').version}",
+        "figures": "registered",
+        "val_bits_per_byte": {"models:/texts/1": 3.75, "models:/texts/2": 2.5},
+        "better": "models:/texts/2",
+        "by": 1.25,
+    }
+    assert compare(models, two, one, home)["better"] == "models:/texts/2"
+    assert compare(models, two, one, home)["by"] == 1.25
+    assert compare(models, one, one, home)["better"] == "models:/texts/1"
+
+
+@pytest.mark.parametrize("fingerprint", ["same", "other"])
+def test_two_versions_compare_on_a_text_when_one_is_named_or_they_learned_two(
+    home: str, models: Models, fingerprint: str
+) -> None:
+    one, two = (models.resolve(f"models:/texts/{number}") for number in (1, 2))
+    if fingerprint == "other":
+        two.tags["corpus_fingerprint"] = "f" * 64
+    found = compare(models, one, two, home, "texts" if fingerprint == "same" else "")
+    version = open_corpus(home, "texts").version
+    assert (found["figures"], found["text"]) == ("scored now", f"val of texts@{version}")
+    scores = list(found["val_bits_per_byte"].values())
+    assert list(found["val_bits_per_byte"]) == ["models:/texts/1", "models:/texts/2"]
+    assert all(5 < score < 9 for score in scores)  # untrained
+    assert found["by"] == abs(scores[0] - scores[1])
+    assert found["better"] == ("models:/texts/1" if scores[0] <= scores[1] else "models:/texts/2")
+
+
+def test_a_model_has_as_many_parameters_as_its_network(models: Models) -> None:
+    version = models.resolve("models:/texts/1")
+    shapes = registered_artifact(models, version).about.model.shapes().values()
+    expected = 0
+    for shape in shapes:
+        size = 1
+        for length in shape:
+            size *= length
+        expected += size
+    assert parameters(models, version) == expected
+
+
+# Lineage.
 
 
 def test_a_model_shows_its_lineage_down_to_its_sources(
-    home: str, texts: Path, capsys: pytest.CaptureFixture[str]
+    home: str, texts: Path, models: Models
 ) -> None:
-    shown = ran(capsys, "--root", home, "show", "texts/1", "--documents", "3")
+    version = models.resolve("models:/texts/1")
+    shown = lineage(models, version, home, 3).to_json()
     corpus = open_corpus(home, "texts")
-    assert shown["corpus"]["fingerprint"] == corpus.fingerprint
-    assert shown["corpus"]["url"] == corpus.url
-    assert shown["sources"]["documents_sha256"] == corpus.manifest["documents_sha256"]
-    assert shown["sources"]["licence"] == "PSF-2.0"
     assert [document["path"] for document in shown["documents"]] == [
         ".hidden.py",
         "_private/keyword.py",
         "abc.py",
     ]
+    assert shown == {
+        "model": "models:/texts/1",
+        "imported_from": "",
+        "run": {"run_id": "run-16", "mlflow_run_id": version.mlflow_run_id, "url": None},
+        "corpus": {
+            "name": "texts",
+            "version": corpus.version,
+            "fingerprint": corpus.fingerprint,
+            "url": corpus.url,
+        },
+        "sources": {
+            "sources": [str(texts)],
+            "unit": "byte",
+            "documents": 14,
+            "documents_sha256": corpus.manifest.documents_sha256,
+            "bytes": corpus.manifest.bytes.text,
+            "url": HOSTILE,
+            "licence": "PSF-2.0",
+        },
+        "documents": shown["documents"],
+        "weights_sha256": version.digests["weights.safetensors"],
+        "train": {"optimizer": "adam", "seed": 1},
+    }
+    assert len(lineage(models, version, home).documents) == 10
+    assert len(lineage(models, version, home, None).documents) == 14
+    # The digest of a document is the same wherever it is read.
     config = CorpusConfig(name="one", source=str(texts / "abc.py"), val=0.0, test=0.0)
-    build_corpus(config, home)  # the digest of a document is the same wherever it is read
-    from pipeline.registry.catalogue import _documents
+    build_corpus(config, home)
+    ((_, digest),) = catalogue._documents(open_corpus(home, "one"))
+    assert shown["documents"][2]["sha256"] == digest
 
-    assert shown["documents"][2]["sha256"] == _documents(open_corpus(home, "one"))[0][1]
+
+def test_a_run_has_a_url_when_it_is_still_under_the_root(home: str, models: Models) -> None:
+    version = models.resolve("models:/texts/2")
+    start = storage.join(runs.run_url(home, "run-24"), "start.json")
+    storage.write_bytes(start, b"{}")
+    try:
+        assert lineage(models, version, home).run_url == runs.run_url(home, "run-24")
+    finally:
+        storage.remove(start)
 
 
-def test_a_card_is_data_not_markup(home: str) -> None:
-    card = Registry(home).named("texts/1").description
-    assert f"| url | `{HOSTILE[:-2]}\\|'` |" in card
-    sample_part = card.partition("## A sample\n\n")[2]
-    assert all(line.startswith("    ") for line in sample_part.rstrip("\n").split("\n"))
-    assert "| licence of the text | `PSF-2.0` |" in card
+def test_a_corpus_that_is_gone_or_another_shows_no_documents(
+    home: str, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = models.resolve("models:/texts/1")
+    gone = lineage(models, version, str(tmp_path)).to_json()
+    assert (gone["corpus"]["url"], gone["documents"]) == (None, [])
+    assert gone["corpus"]["version"] == open_corpus(home, "texts").version
+    monkeypatch.setattr(catalogue, "open_version", lambda url: open_corpus(home, "one"))
+    other = CorpusConfig(name="one", source=[str(tmp_path / "t")], val=0.0, test=0.0)
+    (tmp_path / "t").write_bytes(b"text")
+    build_corpus(other, home)
+    assert lineage(models, version, home).corpus_url is None
+
+
+# Carried from one registry to another.
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Models:
+    """An empty registry elsewhere."""
+    return Models(Tracking(with_database(str(tmp_path / "there"))))
 
 
 def test_a_model_goes_from_one_registry_to_another(
-    home: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    home: str, there: Models, tmp_path: Path
 ) -> None:
-    there, archive = str(tmp_path / "there"), str(tmp_path / "texts.zip")
-    exported = ran(capsys, "--root", home, "export", "texts/2", archive)
-    assert (
-        ran(capsys, "--root", home, "export", "texts/2", f"{archive}2")["sha256"]
-        == exported["sha256"]
-    )
-    imported = ran(capsys, "--root", there, "import", archive, "--sha256", exported["sha256"])
-    assert imported["model"] == "models:/texts/1"
-    assert imported["tags"]["imported_from"].startswith("texts/2 in ")
-    ours, theirs = fetch_model("models:/texts/2", home), fetch_model("models:/texts/1", there)
-    assert ours.files == theirs.files
-    written = [
-        sample(load_model(uri, root), "def ", num_chars=200)
-        for uri, root in ((ours.uri, home), (theirs.uri, there))
-    ]
-    assert written[0] == written[1]
-    shown = ran(capsys, "--root", there, "show", "texts")  # no champion: the newest
-    assert shown["sources"]["licence"] == "PSF-2.0"
-    with zipfile.ZipFile(archive) as opened:
-        assert "PSF-2.0" in opened.read("LICENCE.txt").decode()
-        assert (
-            len(json.loads(opened.read("lineage.json"))["documents"]) == exported["documents"] == 14
-        )
-    assert (
-        ran(capsys, "--root", there, "import", archive, "--name", "borrowed")["model"]
-        == "models:/borrowed/1"
-    )
-    assert "has SHA-256" in refused(
-        capsys, "--root", there, "import", archive, "--sha256", "0" * 64
-    )
-    assert "cannot be registered" in refused(
-        capsys, "--root", there, "import", archive, "--name", "a/b"
-    )
-
-
-def changed(archive: bytes, change: Callable[[dict[str, bytes]], None]) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        members = {name: opened.read(name) for name in opened.namelist()}
-    change(members)
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as written:
-        for name, data in members.items():
-            written.writestr(name, data)
-    return out.getvalue()
-
-
-def resealed(members: dict[str, bytes]) -> None:
-    """Make the archive's own digests true again, as whoever tampers with it would."""
-    kept = {
-        name: storage.sha256_bytes(data)
-        for name, data in members.items()
-        if name != exchange.DIGESTS
+    models = Models(Tracking(home))
+    version = models.resolve("models:/texts/2")
+    archive = str(tmp_path / "texts.zip")
+    exported = export_model(models, version, home, archive)
+    again = export_model(models, version, home, f"{archive}2")
+    assert exported == {
+        "model": "models:/texts/2",
+        "archive": archive,
+        "sha256": storage.sha256(archive),
+        "documents": 14,
     }
-    members[exchange.DIGESTS] = json.dumps(kept).encode()
+    assert again["sha256"] == exported["sha256"]
+    with zipfile.ZipFile(archive) as opened:
+        members = {name: opened.read(name) for name in opened.namelist()}
+    assert members["LICENCE.txt"].decode() == (
+        "The weights of texts/2 were made from text with this licence: PSF-2.0\n"
+        f"The text is from: {HOSTILE}\n"
+        "Whoever shares the weights or their samples should look at what that licence asks for.\n"
+    )
+    assert members["MODEL_CARD.md"].decode() == version.description
+    assert json.loads(members["lineage.json"]) == lineage(models, version, home, None).to_json()
+    ours = registered_artifact(models, version)
+
+    root = str(tmp_path / "there")
+    Tracking(root)  # MLflow downloads from the registry that was opened last
+    imported = import_model(there, archive, sha256=exported["sha256"])
+    assert imported.uri == "models:/texts/1"
+    assert there.champion("texts") is None  # no alias moves
+    assert there.named("texts") == imported
+    theirs = registered_artifact(there, imported)
+    assert ours.files == theirs.files
+    assert imported.description == version.description
+    kept = {key: value for key, value in version.tags.items() if key != "git_commit"}
+    assert imported.tags | kept == imported.tags
+    assert imported.tags["imported_from"] == f"texts/2 in {archive}"
+    assert imported.tags["train_settings"] == SETTINGS
+    run = there.client.get_run(imported.mlflow_run_id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "import texts")
+    assert lineage(there, imported, root).imported_from == f"texts/2 in {archive}"
+    assert import_model(there, archive, "borrowed").uri == "models:/borrowed/1"
+    assert import_model(there, archive).uri == "models:/texts/2"
+
+    written = []
+    for uri, place in (("models:/texts/2", home), ("models:/texts/1", root)):
+        written.append(sample(load_model(uri, place), "def ", num_chars=200))
+    assert written[0] == written[1]
 
 
-class Bomb:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return open, ("/tmp/unreasonable-was-executed", "w")
+def test_an_archive_of_older_code_is_registered_with_its_settings(there: Models) -> None:
+    """Its digest of settings finds the model again when the same is to be trained here."""
+    from pipeline.training.config import settings_digest
+
+    carried = read_archive(str(GOLDEN / "archive.zip"))
+    imported = import_model(there, str(GOLDEN / "archive.zip"))
+    settings = json.loads(carried.files["config.json"])["train"]
+    assert imported.tags["train_settings"] == settings_digest(settings)
+    assert imported.tags["unreasonable.run_id"] == "golden"
 
 
-def put(name: str, data: bytes, *, seal: bool = True) -> Callable[[dict[str, bytes]], None]:
-    def change(members: dict[str, bytes]) -> None:
-        members[name] = data
-        if seal:
-            resealed(members)
-
-    return change
-
-
-def with_config(**changes: Any) -> Callable[[dict[str, bytes]], None]:
-    def change(members: dict[str, bytes]) -> None:
-        members["config.json"] = json.dumps(
-            {**json.loads(members["config.json"]), **changes}
-        ).encode()
-        resealed(members)
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (put("weights.safetensors", pickle.dumps(Bomb())), "is not a safetensors file"),
-        (put("weights.safetensors", b"x", seal=False), "does not have the digest"),
-        (put("../evil", b"x"), "is not a model archive: '../evil'"),
-        (put("vocab.json", b"[" * 100_000), "vocab.json"),
-        (put("vocab.json", b'{"format": 1, "unit": "byte", "symbols": [1]}'), "vocabulary of 1"),
-        (put("model.json", b'{"format": 99}'), "format 1 model archive"),
-        (put("lineage.json", b"nothing"), "lineage.json is not JSON"),
-        (with_config(model={"vocab_size": 92, "num_layers": 10**9, "hidden_size": 16}), "layers"),
-        (with_config(first_tokens=[[10**12, 1]]), "first_tokens"),
-        (with_config(first_tokens=[[1, float("inf")]]), "first_tokens"),
-        (with_config(first_tokens=[[0.5, 1]]), "first_tokens"),
-        (
-            with_config(metrics={"val_loss": "1.5", "val_bits_per_byte": True}),
-            "not a registered model's",
-        ),
-        (with_config(corpus=[]), "does not say what the model learned"),
-        (put("config.json", b'{"step": ' + b"1" * 5000 + b"}"), "config.json is not JSON"),
-        (put("MODEL_CARD.md", b"\xff"), "MODEL_CARD.md is not text"),
-        (with_config(metrics={}), "lacks 'val_loss'"),
-        (lambda members: members.pop("vocab.json"), "'vocab.json' missing"),
-    ],
-)
-def test_a_tampered_archive_is_refused_by_name_and_nothing_in_it_runs(
-    home: str, tmp_path: Path, change: Callable[[dict[str, bytes]], None], message: str
+def test_an_import_that_fails_leaves_a_failed_run(
+    there: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.registry.catalogue import export_model
+    def fail(*given: Any) -> None:
+        raise OSError("full")
 
-    good = tmp_path / "good.zip"
-    export_model(Registry(home), Registry(home).named("texts/1"), home, str(good))
-    bad = tmp_path / "bad.zip"
-    bad.write_bytes(changed(good.read_bytes(), change))
-    if "layers" in message:
-        vocab = len(open_corpus(home, "texts").vocab)
-        bad.write_bytes(
-            changed(
-                good.read_bytes(),
-                with_config(model={"vocab_size": vocab, "num_layers": 10**9, "hidden_size": 16}),
-            )
-        )
-    with pytest.raises(InputError, match=message):
-        exchange.read_archive(str(bad))
-    assert not Path("/tmp/unreasonable-was-executed").exists()
+    monkeypatch.setattr(there, "register", fail)
+    with pytest.raises(OSError, match="full"):
+        import_model(there, str(GOLDEN / "archive.zip"))
+    (run,) = there.client.search_runs([there.tracking.experiment("bytes")])
+    assert run.info.status == "FAILED"
 
 
-def test_half_an_archive_and_a_bomb_are_refused(
-    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_another_archive_than_the_one_that_was_meant_is_not_registered(there: Models) -> None:
+    with pytest.raises(InputError, match="has SHA-256"):
+        import_model(there, str(GOLDEN / "archive.zip"), sha256="0" * 64)
+    assert there.versions() == []
+
+
+@pytest.mark.parametrize("name", ["a/b", "a:b", "a.b", "a%b", 'a"b', "a'b", "a\nb", "a\x00b"])
+def test_a_name_that_mlflow_or_its_filters_would_misread_is_refused(
+    there: Models, name: str
 ) -> None:
-    from pipeline.registry.catalogue import export_model
-
-    good = tmp_path / "good.zip"
-    export_model(Registry(home), Registry(home).named("texts/1"), home, str(good))
-    (tmp_path / "half.zip").write_bytes(good.read_bytes()[:-200])
-    with pytest.raises(InputError, match="not a whole zip archive"):
-        exchange.read_archive(str(tmp_path / "half.zip"))
-    whole = good.read_bytes()
-    for at in range(len(whole) - 700, len(whole), 3):  # the directory, byte by byte
-        (tmp_path / "flipped.zip").write_bytes(
-            whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :]
-        )
-        try:
-            exchange.read_archive(str(tmp_path / "flipped.zip"))
-        except InputError:
-            continue
-    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as bomb:
-        for name in exchange.MEMBERS:
-            bomb.writestr(name, b"\0" * 1_000_000)
-    with pytest.raises(InputError, match="is compressed"):
-        exchange.read_archive(str(tmp_path / "bomb.zip"))
-    monkeypatch.setattr(exchange, "MAX_OTHER_BYTES", 1000)
-    with pytest.raises(InputError, match="more than 1,000 bytes"):
-        exchange.read_archive(str(good))
+    with pytest.raises(InputError, match="cannot be registered: give --name without"):
+        import_model(there, str(GOLDEN / "archive.zip"), name)
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["show", "nobody"], "registered are: texts"),
-        (["promote", "texts/99"], "no model"),
-        (["compare", "texts/1", "texts@nobody"], "no model"),
-        (["list", "nobody"], "no model 'nobody'"),
-        (["import", "/nowhere.zip"], "cannot read archive /nowhere.zip"),
-        (["export", "texts/1"], "archive"),
-        (["explode"], "explode"),
-        ([], "action"),
-    ],
-)
-def test_bad_input_is_one_clear_line(
-    home: str, capsys: pytest.CaptureFixture[str], argv: list[str], message: str
-) -> None:
-    assert message in refused(capsys, "--root", home, *argv)
+def test_a_model_without_a_name_is_refused() -> None:
+    with pytest.raises(InputError, match="model name '' cannot be registered"):
+        catalogue._check_name("")
+    catalogue._check_name("my model_2-\u00e9")
+
+
+def test_a_licence_that_nobody_stated_is_said_to_be_so() -> None:
+    version = ModelVersion("m", "3", {})
+    assert licence_text(version, Lineage(sources=("one", "two"))).startswith(
+        "The weights of m/3 were made from text with this licence: not stated\n"
+        "The text is from: one, two\n"
+    )
+    assert "from: https://x\n" in licence_text(version, Lineage(sources=("one",), url="https://x"))

@@ -279,7 +279,7 @@ def test_unreadable_primes_are_one_clear_error(tmp_path: Path, option: str) -> N
 
 def test_a_file_of_primes_without_a_line_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"\n\n")
-    with pytest.raises(InputError, match=r"primes \S+/empty has no lines; give one prime a line"):
+    with pytest.raises(InputError, match=r"^primes \S+/empty has no lines; give one prime a line"):
         planned(primes=str(tmp_path / "empty"))
 
 
@@ -298,12 +298,12 @@ def test_what_is_outside_the_vocabulary_is_refused_by_the_name_of_its_option(
 ) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"ab\n\na\x00\x01b\n")
-    ending = r"Leave them out, or give --unknown skip\."
-    with pytest.raises(InputError, match=rf"^{file}, line 3 has symbols.*0x00.*{ending}"):
+    ending = r"\. Leave them out, or give --unknown skip\.$"
+    with pytest.raises(InputError, match=rf"^{file}, line 3 has symbols.*0x00, byte 0x01{ending}"):
         planned(primes=str(file))
-    with pytest.raises(InputError, match=rf"prime_file {file} has symbols outside the vocabulary"):
+    with pytest.raises(InputError, match=rf"^prime_file {file} has symbols outside the voc"):
         planned(prime_file=str(file))
-    with pytest.raises(InputError, match=r"prime 'a\\x00b' has symbols outside .*: byte 0x00"):
+    with pytest.raises(InputError, match=r"^prime 'a\\x00b' has symbols outside .*: byte 0x00"):
         planned(prime="a\x00b")
     with pytest.raises(InputError, match="prime '" + "a" * 40 + "' has"):  # the first 40 characters
         planned(prime="a" * 41 + "\x00")
@@ -332,17 +332,17 @@ def test_a_model_of_characters_takes_text_alone(tmp_path: Path) -> None:
 def test_a_stop_text_must_be_writable_whatever_unknown_says() -> None:
     assert planned(stop="c").config.stop == "c"
     for unknown in ("refuse", "skip"):
-        with pytest.raises(InputError, match="stop 'x' has symbols outside the vocabulary"):
+        with pytest.raises(InputError, match="^stop 'x' has symbols outside the vocab"):
             planned(stop="x", unknown=unknown)
 
 
 def test_lines_need_a_line_feed_that_begins_none() -> None:
     assert planned(lines=3, prime="a").primes == (b"a",)
     assert planned(prime="a\n").primes == (b"a\n",)
-    with pytest.raises(InputError, match=r"a prime with a line feed cannot begin a line; leave"):
+    with pytest.raises(InputError, match=r"^a prime with a line feed cannot begin a line; lea"):
         planned(lines=3, prime="a\n")
     for unknown in ("refuse", "skip"):
-        with pytest.raises(InputError, match=r"lines need a line feed, but the model has symbols"):
+        with pytest.raises(InputError, match=r"^lines need a line feed, but the model has symb"):
             planned(CHARS, lines=3, unknown=unknown)
     assert planned(CHARS).primes == (b"",)
 

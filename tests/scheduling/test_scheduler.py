@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
@@ -381,6 +382,21 @@ def test_a_job_that_was_killed_before_it_began_is_a_failure(tmp_path: Path) -> N
     assert rows(scheduler) == [("1201", "build", 0, "failed")]
 
 
+def test_a_look_that_finds_a_job_ended_goes_on_with_what_is_next(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan(retries=0))
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+    cluster.end_without_a_word()
+    scheduler.look(START + 2 * MINUTE)
+    assert rows(scheduler) == [("1201", "build", 0, "failed"), ("1202", "build", 0, "submitted")]
+    cluster.end_without_a_word()
+    scheduler.look(START + 3 * MINUTE)
+    assert rows(scheduler)[1:] == [
+        ("1202", "build", 0, "failed"),
+        ("1203", "build", 0, "submitted"),
+    ]
+
+
 def test_a_job_that_ends_while_it_is_asked_after_has_the_last_word(tmp_path: Path) -> None:
     """The cluster may answer that a job is over just after the ledger was read."""
     scheduler, cluster = scheduler_at(tmp_path)
@@ -447,15 +463,17 @@ def test_a_schedule_is_run_now(tmp_path: Path) -> None:
 
 def test_a_corpus_that_is_busy_is_not_run_now(tmp_path: Path) -> None:
     scheduler, cluster = scheduler_at(tmp_path, plan("a"), plan("other", recipe="names"))
-    first = scheduler.run_now("a", START)
+    scheduler.run_now("a", START)
+    cluster.run()
+    busy = scheduler.run_now("a", START + MINUTE)
     with pytest.raises(InputError) as refused:
-        scheduler.run_now("a", START + MINUTE)
-    assert str(refused.value) == f"corpus pystdlib is busy: {first.job_id} is submitted."
-    scheduler.ledger.start(first)
-    with pytest.raises(InputError, match=f"{first.job_id} is running"):
-        scheduler.run_now("a", START + MINUTE)
-    scheduler.run_now("other", START + MINUTE)
-    assert len(cluster.known) == 2
+        scheduler.run_now("a", START + 2 * MINUTE)
+    assert str(refused.value) == f"corpus pystdlib is busy: {busy.job_id} is submitted."
+    scheduler.ledger.start(busy)
+    with pytest.raises(InputError, match=f"{busy.job_id} is running"):
+        scheduler.run_now("a", START + 2 * MINUTE)
+    scheduler.run_now("other", START + 2 * MINUTE)
+    assert len(cluster.known) == 3
 
 
 def test_a_corpus_that_another_has_just_taken_is_not_run_now(tmp_path: Path) -> None:
@@ -482,6 +500,12 @@ def test_a_schedule_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         scheduler.run_now("nobody", START)
     assert str(refused.value) == "no schedule 'nobody'; there are a, b."
+
+
+def test_a_scheduler_keeps_its_settings(tmp_path: Path) -> None:
+    scheduler, _ = scheduler_at(tmp_path)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        scheduler.root = "/elsewhere"  # type: ignore[misc]
 
 
 # ---- all of it at once

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -18,8 +18,10 @@ from pipeline.corpora.manifest import Corpus, open_corpus
 from pipeline.model.about import CorpusReference
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import RunStart
-from pipeline.training.run import TrainedRun, run_experiment
 from pipeline.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from pipeline.training.run import TrainedRun
 
 SMALL: dict[str, Any] = {
     "corpus": "small",
@@ -130,6 +132,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> str:
 def trained(home: str, local_ray: None) -> TrainedRun:
     """A run on two Ray workers from end to end, which was stopped at step 40 and resumed."""
     from pipeline.training.on_ray import run_training
+    from pipeline.training.run import run_experiment  # imports mlflow: most tests need none
 
     corpus = open_corpus(home, "texts")
     reference = CorpusReference(corpus.name, corpus.version, corpus.fingerprint)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds beyond the model: state, optimiser and lanes, there and back, no pickle."""
+"""What a checkpoint holds beyond the model: state, optimiser and lanes, there and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data parallelism: any number of ranks computes the same training, over real gloo process groups."""
+"""Data parallelism: any number of ranks computes the same training, over real gloo groups."""
 
 from __future__ import annotations
 

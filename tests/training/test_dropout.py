@@ -22,8 +22,9 @@ def unit(lane: int, index: int) -> int:
 def expected(lanes: range, rate: float) -> list[list[list[bool]]]:
     """Which units are kept, (T, B, H)."""
     time, _, hidden = SHAPE
+    first_kept = round(rate * 65536)
     return [
-        [[unit(lane, t * hidden + h) >= round(rate * 65536) for h in range(hidden)] for lane in lanes]
+        [[unit(lane, t * hidden + h) >= first_kept for h in range(hidden)] for lane in lanes]
         for t in range(time)
     ]
 

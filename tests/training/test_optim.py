@@ -1,4 +1,4 @@
-"""Optimisers as configured, learning rates by step and epoch, and gradients clipped: exact numbers."""
+"""Optimisers as configured, learning rates by step and epoch, clipped gradients: exact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def config(**changes: Any) -> TrainConfig:
 def flat(*gradient: float, extras: int = 2) -> FlatGradient:
     """The flat gradient of a model with one weight a number given."""
     made = FlatGradient(nn.Linear(len(gradient), 1, bias=False).double(), extras)
-    made.gradient.copy_(torch.tensor(gradient))
+    made.gradient.copy_(torch.tensor(gradient, dtype=torch.float64))
     return made
 
 
@@ -173,6 +173,12 @@ def test_clipped_by_value_and_then_by_the_norm_that_is_left(
     gradient = flat(3.0, -400.0)
     assert gradient.clip(max_norm, 4.0) == math.sqrt(9 + 160_000)
     assert gradient.gradient.tolist() == clipped
+
+
+def test_what_is_left_may_be_small() -> None:
+    gradient = flat(0.3, -40.0)
+    gradient.clip(0.25, 0.4)
+    assert gradient.gradient.tolist() == pytest.approx([0.15, -0.2], rel=1e-12)
 
 
 def test_a_gradient_of_zeros_stays() -> None:

@@ -1,4 +1,4 @@
-"""What is said before workers start: unknown runs, other settings, splits too short, damaged shards."""
+"""What is said before workers start: unknown runs, other settings, short splits, damage."""
 
 from __future__ import annotations
 
@@ -190,9 +190,7 @@ def test_evaluation_needs_two_tokens(tmp_path: Path, length: int, refused: bool)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_shards_are_opened_and_on_request_read(
-    root: str, small_corpus: Corpus, split: str
-) -> None:
+def test_shards_are_opened_and_on_request_read(root: str, small_corpus: Corpus, split: str) -> None:
     shard = Path(root, "corpora", "small", small_corpus.version, f"{split}-00000.arrow")
     good = shard.read_bytes()
     middle = len(good) // 2

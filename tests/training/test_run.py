@@ -1,266 +1,285 @@
-"""Training on real Ray workers, with a real SQLite MLflow: tracked, registered, scored again, champion decided."""
+"""A run from end to end with a real SQLite MLflow: tracked, registered, champion decided, and found
+again by those who read it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import pickle
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
-import torch
 
+from pipeline import runs
 from pipeline.corpora import retention
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
-from pipeline.corpora.manifest import open_corpus
+from pipeline.corpora.manifest import Corpus, open_corpus
 from pipeline.errors import DamagedError, InputError
-from pipeline.training.run import ensure_trained, run_experiment, score_on
-from pipeline.registry.tracking import Registry, corpus_references, fetch_model
+from pipeline.registry.champion import score_on
+from pipeline.registry.fetch import fetch_model
+from pipeline.registry.models import Models, corpus_references
+from pipeline.registry.tracking import Tracking
+from pipeline.runs import checkpoint_name
 from pipeline.sampler import load_model, sample, stream
-from pipeline.sampling.job import sample_files
 from pipeline.sampling.config import SampleConfig
-from pipeline.training import checkpoint
-from pipeline.training.config import TrainConfig
+from pipeline.sampling.run import sample_files
+from pipeline.training import run as module
+from pipeline.training.checkpoint import Best
+from pipeline.training.config import ENDS, MAY_CHANGE, settings_digest
+from pipeline.training.loop import RunResult
 from pipeline.training.preflight import check_run
-
-CONFIG = TrainConfig(
-    corpus="texts", num_layers=1, hidden_size=32, global_batch_size=8, seq_len=32, optimizer="adam", learning_rate=0.01,
-    max_steps=60, eval_every=20, checkpoint_every=20, num_workers=2, sample_every="10,40", sample_chars=60,
-)  # fmt: skip
+from pipeline.training.run import Publisher, TrainedRun, ensure_trained, run_experiment
+from tests.training.conftest import CONFIG, RUN_ID
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> str:
-    root = str(tmp_path_factory.mktemp("home"))
-    build_corpus(CorpusConfig(name="texts", source=str(texts), val=0.2, test=0.0), root)
-    return root
+def journal(run: str) -> list[dict[str, Any]]:
+    lines = Path(run, "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
-@pytest.fixture(scope="module")
-def result(home: str, local_ray: None) -> dict[str, Any]:
-    return run_experiment(CONFIG, home, "texts", open_corpus(home, "texts"))
+def version_of(trained: TrainedRun) -> str:
+    """The corpus version that a run learned."""
+    return trained.corpus.split("@")[1]
 
 
-def test_the_loss_falls_and_every_step_has_one_row(result: dict[str, Any]) -> None:
-    rows = [
-        json.loads(line) for line in Path(result["run"], "metrics.jsonl").read_text().splitlines()
-    ]
+@pytest.fixture
+def texts_corpus(home: str) -> Corpus:
+    return open_corpus(home, "texts")
+
+
+def test_the_loss_falls_and_every_step_has_one_row(trained: TrainedRun) -> None:
+    rows = journal(trained.run)
     assert [row["step"] for row in rows] == list(range(1, 61))
     assert rows[-1]["train_loss"] < 0.9 * rows[0]["train_loss"]
     assert [row["step"] for row in rows if "val_loss" in row] == [20, 40, 60]
 
 
-def test_mlflow_has_the_run(result: dict[str, Any], home: str) -> None:
-    client = Registry(home).client
-    run = client.get_run(result["mlflow_run_id"])
+def test_a_run_says_what_it_came_to(trained: TrainedRun, home: str) -> None:
+    assert trained.result is not None
+    assert (trained.run_id, trained.run) == (RUN_ID, runs.run_url(home, RUN_ID))
+    assert (trained.model, trained.champion, trained.stopped) == ("models:/texts/1", True, False)
+    assert trained.tracking_uri == Tracking(home).uri
+    scores = {row["step"]: row["val_loss"] for row in journal(trained.run) if "val_loss" in row}
+    best = trained.result.best
+    assert best.step is not None
+    assert trained.val_loss == best.val_loss == min(scores.values()) == scores[best.step]
+    end = json.loads(Path(trained.run, "run.json").read_text())
+    assert end == {
+        "model": "models:/texts/1",
+        "mlflow_run_id": trained.mlflow_run_id,
+        **trained.result.to_json(),
+    }
+
+
+def test_mlflow_has_the_run(trained: TrainedRun, home: str) -> None:
+    client = Tracking(home).client
+    run = client.get_run(trained.mlflow_run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.tags["unreasonable.run_id"] == result["run_id"]
+    assert run.data.tags["unreasonable.run_id"] == trained.run_id
     assert run.data.params["hidden_size"] == "32"
+    assert run.data.tags["unreasonable.published_step"] == "60"
+    # What may differ from session to session is a tag, the rest a param: none is both.
+    names = {field.name for field in dataclasses.fields(CONFIG)}
+    assert set(run.data.params) == names - MAY_CHANGE - ENDS
+    assert run.data.tags["max_steps"] == "60"
+    assert run.data.tags["resume"] == RUN_ID
+    assert names & set(run.data.tags) == MAY_CHANGE | ENDS
     (dataset,) = run.inputs.dataset_inputs
-    assert (dataset.dataset.name, dataset.dataset.digest) == (
-        "texts",
-        result["corpus"].split("@")[1],
-    )
-    rows = [
-        json.loads(line) for line in Path(result["run"], "metrics.jsonl").read_text().splitlines()
-    ]
-    history = client.get_metric_history(result["mlflow_run_id"], "train_loss")
-    assert [(m.step, m.value) for m in sorted(history, key=lambda m: m.step)] == [
-        (r["step"], r["train_loss"]) for r in rows
-    ]
+    identity = (dataset.dataset.name, dataset.dataset.digest)
+    assert identity == ("texts", version_of(trained))
+    history = client.get_metric_history(trained.mlflow_run_id, "train_loss")
+    published = [(metric.step, metric.value) for metric in sorted(history, key=lambda m: m.step)]
+    assert published == [(row["step"], row["train_loss"]) for row in journal(trained.run)]
 
 
 def test_the_registered_model_scores_what_the_run_reported(
-    result: dict[str, Any], home: str
+    trained: TrainedRun, home: str, texts_corpus: Corpus
 ) -> None:
-    registry = Registry(home)
-    version = registry.resolve("models:/texts@champion")
-    assert version.uri == result["model"]
-    scored = score_on(registry, version, open_corpus(home, "texts"), CONFIG.eval_lanes)
-    assert scored == pytest.approx(result["val_bits_per_byte"], rel=1e-5)
+    models = Models(Tracking(home))
+    version = models.resolve("models:/texts@champion")
+    assert version.uri == trained.model
+    scored = score_on(models, version, texts_corpus, CONFIG.eval_lanes)
+    assert scored == pytest.approx(trained.val_bits_per_byte, rel=1e-5)
 
 
 def test_mlflow_itself_samples_what_our_job_samples(
-    result: dict[str, Any], home: str, tmp_path: Path
+    trained: TrainedRun, home: str, tmp_path: Path
 ) -> None:
-    model = mlflow.pyfunc.load_model(result["model"])
-    params = {"num_chars": 120, "temperature": 0.7, "seed": 3}
+    model = mlflow.pyfunc.load_model(trained.model)
+    params: dict[str, Any] = {"num_chars": 120, "temperature": 0.7, "seed": 3}
     (text,) = model.predict(["def "], params=params)
     settings = params | {"temperature": "0.7", "output": str(tmp_path)}
-    ours = SampleConfig(model=result["model"], num_files=2, prime="def ", **settings)  # type: ignore[arg-type]
-    sample_files(ours, fetch_model(result["model"], home), home, local=True)
-    assert (tmp_path / "sample-00000.txt").read_text() == text
-    first, second = model.predict(["def ", "def "], params=params)  # row n is file n
-    assert [first, second] == [(tmp_path / f"sample-0000{n}.txt").read_text() for n in range(2)]
-    ours_in_python = load_model(result["model"], home)
-    assert sample(ours_in_python, "def ", num_chars=120, temperature=0.7, seed=3) == text
-    assert (
-        "".join(stream(ours_in_python, "def ", number=1, num_chars=120, temperature=0.7, seed=3))
-        == second
-    )
+    ours = SampleConfig(model=trained.model, num_files=2, prime="def ", **settings)
+    sample_files(ours, fetch_model(trained.model, home), home, local=True)
+    files = [(tmp_path / f"sample-0000{number}.txt").read_text() for number in range(2)]
+    assert files[0] == text
+    assert model.predict(["def ", "def "], params=params) == files  # row n is file n
+    loaded = load_model(trained.model, home)
+    assert sample(loaded, "def ", **params) == text
+    assert "".join(stream(loaded, "def ", number=1, **params)) == files[1]
     with pytest.raises(InputError, match="temperature is -1"):
         model.predict(["def "], params={"temperature": -1.0})
 
 
 def test_a_corpus_can_take_a_models_vocabulary(
-    result: dict[str, Any], home: str, tmp_path: Path
+    trained: TrainedRun, home: str, tmp_path: Path, texts_corpus: Corpus
 ) -> None:
     from jobs.build_corpus import _model_vocab
     from jobs.command import Common
 
     (tmp_path / "t.txt").write_bytes(b"def f(x):\n    return x\n")
+    source = str(tmp_path / "t.txt")
     config = CorpusConfig(
-        name="small", source=str(tmp_path / "t.txt"), vocab_from=result["model"], val=0.0, test=0.0
+        name="borrowed", source=source, vocab_from=trained.model, val=0.0, test=0.0
     )
     vocab = _model_vocab(config, Common(root=home, recipe={}, flags={}))
     build_corpus(config, home, frozen=vocab)
-    assert open_corpus(home, "small").vocab == open_corpus(home, "texts").vocab
-    assert retention.run_references(home, "texts") == {
-        result["corpus"].split("@")[1]: [f"run {result['run_id']}"]
-    }
-    assert corpus_references(home, "texts") == {result["corpus"].split("@")[1]: ["model texts/1"]}
+    assert open_corpus(home, "borrowed").vocab == texts_corpus.vocab
 
 
-def test_a_tampered_model_is_refused_by_name(result: dict[str, Any], home: str) -> None:
-    (weights,) = Path(home, "mlartifacts").rglob("weights.safetensors")
-    good = weights.read_bytes()
-    try:
-        weights.write_bytes(good[:-4] + b"\0\0\0\1")
-        with pytest.raises(DamagedError, match=r"weights\.safetensors"):
-            fetch_model(result["model"], home)
-        weights.write_bytes(pickle.dumps({"weights": [1]}))
-        with pytest.raises(DamagedError, match=r"weights\.safetensors"):
-            fetch_model(result["model"], home)
-    finally:
-        weights.write_bytes(good)
-    for name in ("vocab.json", "config.json"):
-        (file,) = Path(home, "mlartifacts").rglob(name)
-        kept = file.read_bytes()
-        try:
-            file.write_bytes(kept + b" ")
-            with pytest.raises(DamagedError, match=name):
-                fetch_model(result["model"], home)
-        finally:
-            file.write_bytes(kept)
-
-
-def test_a_run_on_ray_is_the_same_run_again_and_a_stopped_one_resumes_to_it(
-    result: dict[str, Any], home: str
+def test_a_corpus_version_is_in_use_by_the_run_and_its_model(
+    trained: TrainedRun, home: str
 ) -> None:
-    from pipeline.training.on_ray import run_training
-
-    corpus = open_corpus(home, "texts")
-    short = dataclasses.replace(CONFIG, max_steps=40)
-    run_training(short, home, "again", "texts", corpus)
-    run_training(CONFIG, home, "again", "texts", corpus)  # goes on from step 40
-    for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
-        files = [
-            Path(run, checkpoint.name(60), name).read_bytes()
-            for run in (result["run"], f"{home}/runs/again")
-        ]
-        assert files[0] == files[1], name
+    version = version_of(trained)
+    by_runs = retention.run_references(home, "texts")
+    by_models = corpus_references(home, "texts")
+    assert set(by_runs) == set(by_models) == {version}
+    assert f"run {trained.run_id}" in by_runs[version]
+    assert "model texts/1" in by_models[version]
 
 
-def test_the_precision_to_sample_in_was_measured(result: dict[str, Any], home: str) -> None:
-    version = Registry(home).resolve(result["model"])
-    config = json.loads(Registry(home).fetch(version)["config.json"])
-    measured = config["sampling"]
-    corpus = open_corpus(home, "texts")
-    assert 0.5 * corpus.tokens_in("val") < measured["tokens"] < corpus.tokens_in("val")
-    assert measured["nats_fp32"] == pytest.approx(
-        result["val_loss"], rel=0.1
-    )  # part of the same text
+def test_a_tampered_model_is_refused_by_name(trained: TrainedRun, home: str) -> None:
+    model_id = Models(Tracking(home)).resolve(trained.model).model_id
+    (folder,) = Path(home, "mlartifacts").rglob(model_id)
+    for name in ("weights.safetensors", "vocab.json", "config.json"):
+        (file,) = folder.rglob(name)
+        good = file.read_bytes()
+        forgeries = [good[:-4] + b"\0\0\0\1", good + b" ", pickle.dumps({"weights": [1]})]
+        try:
+            for forgery in forgeries:
+                file.write_bytes(forgery)
+                with pytest.raises(DamagedError, match=name.replace(".", r"\.")):
+                    fetch_model(trained.model, home)
+        finally:
+            file.write_bytes(good)
+    assert fetch_model(trained.model, home).uri == trained.model
+
+
+def test_the_precision_to_sample_in_was_measured(
+    trained: TrainedRun, home: str, texts_corpus: Corpus
+) -> None:
+    models = Models(Tracking(home))
+    version = models.resolve(trained.model)
+    measured = json.loads(models.download(version)["config.json"])["sampling"]
+    in_val = texts_corpus.tokens_in("val")
+    assert 0.5 * in_val < measured["tokens"] < in_val
+    # Part of the same text.
+    assert measured["nats_fp32"] == pytest.approx(trained.val_loss, rel=0.1)
     lost = measured["nats_int8"] / measured["nats_fp32"] - 1
     assert abs(lost) < 0.01
-    assert (
-        measured["precision"] == version.tags["precision"] == ("int8" if lost <= 0.002 else "fp32")
-    )
+    chosen = "int8" if lost <= 0.002 else "fp32"
+    assert measured["precision"] == version.tags["precision"] == chosen
     assert f"{measured['nats_int8']:.5f}" in version.description
 
 
-def test_what_is_trained_is_not_trained_again(result: dict[str, Any], home: str) -> None:
-    corpus = open_corpus(home, "texts")
-    assert ensure_trained(CONFIG, home, "texts", corpus)["model"] == result["model"]
-    assert Registry(home).trained("texts", dataclasses.replace(CONFIG, seed=5), corpus) is None
+def test_what_is_trained_is_not_trained_again(
+    trained: TrainedRun, home: str, texts_corpus: Corpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "unreasonable"):
+        again = ensure_trained(CONFIG, home, "texts", texts_corpus)
+    assert again == TrainedRun(
+        run_id=trained.run_id,
+        run=trained.run,
+        tracking_uri=trained.tracking_uri,
+        model=trained.model,
+        val_loss=trained.val_loss,
+        val_bits_per_byte=trained.val_bits_per_byte,
+    )
+    assert "models:/texts/1 was trained with these settings on this corpus" in caplog.text
+    assert again.to_json() == {
+        "run_id": trained.run_id,
+        "run": trained.run,
+        "tracking_uri": trained.tracking_uri,
+        "model": trained.model,
+        "val_loss": trained.val_loss,
+        "val_bits_per_byte": trained.val_bits_per_byte,
+    }
+    other = settings_digest(dataclasses.asdict(dataclasses.replace(CONFIG, seed=5)))
+    models = Models(Tracking(home))
+    assert models.trained("texts", other, texts_corpus.fingerprint) is None
 
 
-def test_samples_show_the_model_as_it_learned(result: dict[str, Any], home: str) -> None:
-    folder = Path(result["run"], "samples")
+def test_what_is_not_trained_is_trained(
+    home: str, texts_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(module, "run_experiment", lambda *given: calls.append(given))
+    other = dataclasses.replace(CONFIG, seed=5)
+    ensure_trained(other, home, "texts", texts_corpus)
+    assert calls == [(other, home, "texts", texts_corpus)]
+
+
+def test_samples_show_the_model_as_it_learned(trained: TrainedRun) -> None:
+    folder = Path(trained.run, "samples")
     assert sorted(path.name for path in folder.iterdir()) == ["step-000010.txt", "step-000040.txt"]
     assert all(len(path.read_bytes()) == 60 for path in folder.iterdir())
 
 
-def test_a_run_starts_from_a_registered_model(result: dict[str, Any], home: str) -> None:
+def test_a_run_starts_from_a_registered_model(
+    trained: TrainedRun, home: str, texts_corpus: Corpus, in_process: None
+) -> None:
     warm = dataclasses.replace(
         CONFIG, init_from="models:/texts@champion", max_steps=1, learning_rate=1e-9, num_workers=1
     )
-    again = run_experiment(warm, home, "warm", open_corpus(home, "texts"))
-    assert again["val_loss"] == pytest.approx(result["val_loss"], rel=1e-4)
-    start = json.loads(Path(again["run"], "start.json").read_text())
-    assert (
-        start["config"]["init_from"] == result["model"]
-    )  # the version, not the alias, which may move
-    for reference in (
-        result["run_id"],
-        result["mlflow_run_id"],
-        f"runs:/{result['mlflow_run_id']}/model",
-    ):
-        assert fetch_model(reference, home).uri == result["model"]
-    best = f"{result['run']}/checkpoint-{result['best']['step']:08d}"
-    found = fetch_model(
-        best, "s3://a-root-without-a-tracking-server"
-    )  # which a checkpoint does not need
-    assert (found.uri, found.files["weights.safetensors"]) == (
-        best,
-        fetch_model(result["model"], home).files["weights.safetensors"],
-    )
+    again = run_experiment(warm, home, "warm", texts_corpus)
+    assert again.val_loss == pytest.approx(trained.val_loss, rel=1e-4)
+    start = json.loads(Path(again.run, "start.json").read_text())
+    # The version, not the alias, which may move.
+    assert start["config"]["init_from"] == trained.model
+    assert start["recipe"] == "warm"
+    assert start["corpus"] == {
+        "name": "texts",
+        "version": texts_corpus.version,
+        "fingerprint": texts_corpus.fingerprint,
+    }
 
 
-def test_ray_knows_the_best_checkpoint(result: dict[str, Any]) -> None:
-    best = f"checkpoint-{result['best']['step']:08d}"
-    assert best in Path(result["run"], "checkpoint_manager_snapshot.json").read_text()
+def test_a_model_is_found_by_its_runs_and_its_checkpoint(trained: TrainedRun, home: str) -> None:
+    references = (trained.run_id, trained.mlflow_run_id, f"runs:/{trained.mlflow_run_id}/model")
+    for reference in references:
+        assert fetch_model(reference, home).uri == trained.model
+    assert trained.result is not None
+    assert trained.result.best.step is not None
+    best = f"{trained.run}/{checkpoint_name(trained.result.best.step)}"
+    # A checkpoint needs no tracking server.
+    found = fetch_model(best, "s3://a-root-without-a-tracking-server")
+    weights = fetch_model(trained.model, home).files["weights.safetensors"]
+    assert (found.uri, found.files["weights.safetensors"]) == (best, weights)
 
 
-def test_a_diverging_run_is_one_clear_error(home: str, local_ray: None) -> None:
-    from pipeline.training.on_ray import run_training
-
-    wild = dataclasses.replace(
-        CONFIG, learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0, num_workers=2
-    )
-    with pytest.raises(InputError, match="training diverged at step"):
-        run_training(wild, home, "wild", "texts", open_corpus(home, "texts"))
-
-
-def test_a_worse_model_does_not_become_champion(result: dict[str, Any], home: str) -> None:
-    worse = run_experiment(
-        dataclasses.replace(CONFIG, max_steps=5, num_workers=1),
-        home,
-        "texts",
-        open_corpus(home, "texts"),
-    )
-    assert not worse["champion"]
-    assert Registry(home).resolve("models:/texts@champion").uri == result["model"]
+def test_a_worse_model_does_not_become_champion(
+    trained: TrainedRun, home: str, texts_corpus: Corpus, in_process: None
+) -> None:
+    short = dataclasses.replace(CONFIG, max_steps=5, num_workers=1)
+    worse = run_experiment(short, home, "texts", texts_corpus)
+    assert worse.champion is False
+    assert worse.val_bits_per_byte is not None
+    assert trained.val_bits_per_byte is not None
+    assert worse.val_bits_per_byte > trained.val_bits_per_byte
+    assert Models(Tracking(home)).resolve("models:/texts@champion").uri == trained.model
+    # Its own settings are those of the checkpoint, which are found again.
+    tags = Models(Tracking(home)).resolve(worse.model).tags
+    assert tags["train_settings"] == settings_digest(dataclasses.asdict(short))
 
 
-def test_more_workers_than_the_cluster_has_are_refused_at_once(home: str, local_ray: None) -> None:
-    from pipeline.training.on_ray import run_training
-
-    corpus = open_corpus(home, "texts")
-    with pytest.raises(InputError, match="7 workers need 7 CPUs, the cluster has 2"):
-        run_training(dataclasses.replace(CONFIG, num_workers=7), home, "never", "texts", corpus)
-    with pytest.raises(InputError, match="2 workers need 6 CPUs, the cluster has 2"):
-        run_training(dataclasses.replace(CONFIG, cpus_per_worker=3), home, "never", "texts", corpus)
-    with pytest.raises(InputError, match="2 workers need 2 GPUs, the cluster has 0"):
-        run_training(dataclasses.replace(CONFIG, use_gpu=True), home, "never", "texts", corpus)
-    assert not Path(home, "runs", "never").exists()
-
-
-def test_finished_and_unknown_runs_are_not_resumed(result: dict[str, Any], home: str) -> None:
+def test_finished_and_unknown_runs_are_not_resumed(trained: TrainedRun, home: str) -> None:
     with pytest.raises(InputError, match="is finished"):
-        check_run(dataclasses.replace(CONFIG, resume=result["run_id"]), home)
+        check_run(dataclasses.replace(CONFIG, resume=trained.run_id), home)
     with pytest.raises(InputError, match="no run 'nope'"):
         check_run(dataclasses.replace(CONFIG, resume="nope"), home)
 
@@ -278,16 +297,153 @@ def test_finished_and_unknown_runs_are_not_resumed(result: dict[str, Any], home:
     ],
 )
 def test_an_unknown_model_is_one_clear_error(
-    result: dict[str, Any], home: str, uri: str, message: str
+    trained: TrainedRun, home: str, uri: str, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         fetch_model(uri, home)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_training_on_a_gpu_with_bf16(home: str) -> None:
-    from pipeline.training.on_ray import run_training
+# How a run ends, without a run: training is replaced, MLflow is real.
 
-    config = dataclasses.replace(CONFIG, use_gpu=True, num_workers=1, precision="bf16")
-    run_training(config, home, "gpu", "texts", open_corpus(home, "texts"))
+RESULT = RunResult(step=7, epoch=0.5, minutes=1.5, best=Best(5, 2.0), parameters=99, stopped=False)
+
+
+def status_of(root: str, name: str) -> str:
+    tracking = Tracking(root)
+    (run,) = tracking.client.search_runs([tracking.experiment(name)])
+    return str(run.info.status)
+
+
+def test_a_run_that_was_asked_to_stop_is_not_registered(
+    home: str, texts_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def run_training(*given: Any) -> RunResult:
+        calls.append(given)
+        return dataclasses.replace(RESULT, stopped=True)
+
+    monkeypatch.setattr(module, "run_training", run_training)
+    trained = run_experiment(CONFIG, home, "stopped", texts_corpus)
+    assert calls == [(CONFIG, home, trained.run_id, "stopped", texts_corpus)]
+    assert trained.stopped
+    assert trained.to_json() == {
+        "run_id": trained.run_id,
+        "run": f"{home}/runs/{trained.run_id}",
+        "tracking_uri": Tracking(home).uri,
+        "mlflow_run_id": trained.mlflow_run_id,
+        "corpus": f"texts@{texts_corpus.version}",
+        "step": 7,
+        "epoch": 0.5,
+        "minutes": 1.5,
+        "best": {"step": 5, "val_loss": 2.0},
+        "parameters": 99,
+        "stopped": True,
+    }
+    assert status_of(home, "stopped") == "KILLED"
+    assert not Path(trained.run, "run.json").exists()
+    start = json.loads(Path(trained.run, "start.json").read_text())
+    assert start["config"] == dataclasses.asdict(CONFIG)
+    # Resumed it is the same run, to MLflow too, and was still started with the same settings.
+    longer = dataclasses.replace(CONFIG, resume=trained.run_id, max_steps=99)
+    resumed = run_experiment(longer, home, "stopped", texts_corpus)
+    assert (resumed.run_id, resumed.mlflow_run_id) == (trained.run_id, trained.mlflow_run_id)
+    assert json.loads(Path(trained.run, "start.json").read_text()) == start
+
+
+def test_a_run_that_fails_is_marked_so(
+    home: str, texts_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_training(*_: Any) -> RunResult:
+        raise InputError("training diverged")
+
+    monkeypatch.setattr(module, "run_training", run_training)
+    with pytest.raises(InputError, match="training diverged"):
+        run_experiment(CONFIG, home, "failed", texts_corpus)
+    assert status_of(home, "failed") == "FAILED"
+
+
+def test_a_run_without_an_evaluation_has_nothing_to_register(
+    home: str, texts_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "run_training", lambda *_: RESULT)
+    with pytest.raises(InputError, match="has no evaluated checkpoint to register; train longer"):
+        run_experiment(CONFIG, home, "unscored", texts_corpus)
+    assert status_of(home, "unscored") == "FINISHED"
+
+
+class Told:
+    """A tracking server that notes what it is told, and can be away."""
+
+    def __init__(self, published: int = 0) -> None:
+        self.published = published
+        self.is_away = False
+        self.steps: list[list[int]] = []
+
+    def published_step(self, mlflow_id: str) -> int:
+        return self.published
+
+    def log_rows(self, mlflow_id: str, rows: list[dict[str, Any]]) -> None:
+        if self.is_away:
+            raise ConnectionError("nobody answers")
+        self.steps.append([row["step"] for row in rows])
+
+
+def checkpoint(run: Path, step: int, rows: int) -> None:
+    """A checkpoint of a step, and a journal of so many rows."""
+    lines = "".join(json.dumps({"step": number}) + "\n" for number in range(1, rows + 1))
+    (run / "metrics.jsonl").write_text(lines)
+    runs.write_checkpoint(str(run / checkpoint_name(step)), {"state.json": b"{}"})
+
+
+def publisher(told: Any, run: Path) -> Publisher:
+    return Publisher(told, "mlflow-id", str(run))
+
+
+def test_rows_are_published_once_when_a_checkpoint_has_made_them_final(tmp_path: Path) -> None:
+    told = Told()
+    sender = publisher(told, tmp_path)
+    sender._publish()
+    assert told.steps == []  # nothing there yet
+    checkpoint(tmp_path, 2, rows=3)  # the third row belongs to a checkpoint on its way
+    sender._publish()
+    sender._publish()
+    assert told.steps == [[1, 2]]
+    checkpoint(tmp_path, 4, rows=4)
+    sender._publish()
+    assert told.steps == [[1, 2], [3, 4]]
+
+
+def test_a_resumed_run_publishes_what_is_new(tmp_path: Path) -> None:
+    told = Told(published=3)
+    checkpoint(tmp_path, 5, rows=5)
+    publisher(told, tmp_path)._publish()
+    assert told.steps == [[4, 5]]
+
+
+def test_what_could_not_be_published_is_sent_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told()
+    sender = publisher(told, tmp_path)
+    checkpoint(tmp_path, 2, rows=2)
+    told.is_away = True
+    sender._publish()
+    assert "the tracking server was not told of new metrics: nobody answers" in caplog.text
+    told.is_away = False
+    sender._publish()
+    assert told.steps == [[1, 2]]
+
+
+def test_a_publisher_works_beside_and_sends_the_rest_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PUBLISH_EVERY_S", 1000.0)
+    told = Told()
+    sender = publisher(told, tmp_path)
+    sender.start()
+    assert sender.daemon
+    checkpoint(tmp_path, 2, rows=2)
+    assert told.steps == []
+    sender.stop()
+    assert (told.steps, sender.is_alive()) == ([[1, 2]], False)

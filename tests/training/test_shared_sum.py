@@ -15,6 +15,7 @@ from torch import distributed
 
 from pipeline.training import shared_sum as module
 from pipeline.training.group import Group
+from pipeline.training.lanes import lane_range
 from pipeline.training.shared_sum import SharedSum, shared_sum
 from tests.training.worlds import join_world, run_ranks
 
@@ -35,8 +36,8 @@ def _rank(rank: int, folder: str) -> None:
     join_world(rank, WORLD, Path(folder, "world"))
     # What a group tells over real gloo, besides: lanes and texts.
     group = Group()
-    own = range(rank * 4 // WORLD, (rank + 1) * 4 // WORLD)
-    state = torch.tensor([[[[float(lane), -0.0]] for lane in own]]).transpose(1, 2).reshape(1, 1, -1, 2)
+    own = lane_range(rank, WORLD, 4)
+    state = torch.tensor([[[[float(lane), -0.0] for lane in own]]])  # (1, 1, B, 2)
     lanes = group.gather_lanes(state, 4)
     assert lanes[0, 0, :, 0].tolist() == [0.0, 1.0, 2.0, 3.0]
     assert torch.signbit(lanes[0, 0, :, 1]).all()

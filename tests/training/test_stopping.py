@@ -1,4 +1,4 @@
-"""Long work in a thread: the first signal asks it to stop, the second interrupts the wait for it."""
+"""Long work in a thread: the first signal asks it to stop, the second interrupts."""
 
 from __future__ import annotations
 

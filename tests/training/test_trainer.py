@@ -29,7 +29,7 @@ Make = Callable[..., Trainer]
 
 
 def test_training_is_what_a_plain_loop_does(make_trainer: Make) -> None:
-    """A re-implementation of its own in float64: nn.LSTM with two layers, mean loss, clipping, Adam."""
+    """Another implementation in float64: nn.LSTM with two layers, mean loss, clipping, Adam."""
     trainer = make_trainer(torch.float64, max_grad_norm=0.5)
     symbols = len(trainer.corpus.vocab)
     plain = torch.nn.LSTM(symbols, 16, 2).double()
@@ -193,14 +193,16 @@ def test_a_first_evaluation_that_is_no_number_is_no_best(
 
 def test_a_diverging_run_says_so(make_trainer: Make) -> None:
     trainer = make_trainer(learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0)
-    trainer.train_step()
-    with pytest.raises(DivergedError) as caught:
+
+    def train() -> None:
         for _ in range(200):
-            before = trainer.step
             trainer.train_step()
-    assert trainer.step == before  # the step that came to nothing is not made
+
+    with pytest.raises(DivergedError) as caught:
+        train()
+    # The step that came to nothing is not made.
     text = str(caught.value)
-    assert text.startswith(f"training diverged at step {before + 1}: loss ")
+    assert text.startswith(f"training diverged at step {trainer.step + 1}: loss ")
     assert text.endswith("Lower --learning_rate or --max_grad_norm, and start a new run.")
 
 
@@ -310,7 +312,9 @@ def test_a_checkpoint_of_another_corpus_is_refused(
     loop.train(trainer, kept)
     url = kept.write(str(tmp_path / "run"), 1)
     build_corpus(
-        CorpusConfig(name="small", source=str(texts / "bisect.py"), val=0.2, test=0.0, split="tail"),
+        CorpusConfig(
+            name="small", source=str(texts / "bisect.py"), val=0.2, test=0.0, split="tail"
+        ),
         str(tmp_path),
     )
     other = open_corpus(str(tmp_path), "small")

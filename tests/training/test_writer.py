@@ -120,8 +120,8 @@ def test_a_store_that_is_away_is_survived(
         monkeypatch.setattr(storage, "names", away)
         writer.submit(2, files(1.0), b"")
         writer.wait()
+    reason = "ConnectionError: nobody answers"
     assert [record.message for record in caplog.records] == [
-        "checkpoint of step 1 was not written (ConnectionError: nobody answers); the newest is none",
-        "checkpoint of step 2 was not written (ConnectionError: nobody answers); "
-        "the newest is unknown (ConnectionError)",
+        f"checkpoint of step 1 was not written ({reason}); the newest is none",
+        f"checkpoint of step 2 was not written ({reason}); the newest is unknown (ConnectionError)",
     ]

@@ -1,0 +1,115 @@
+"""What MLflow itself runs: it samples what our own jobs sample, from Python, and whatever code
+registered it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.registry.fetch import fetch_model
+from pipeline.sampler import load_model, sample, stream
+from pipeline.sampling.config import SampleConfig
+from pipeline.sampling.run import sample_files
+
+HOUSE = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parents[1] / "golden"
+PARAMS: dict[str, Any] = {"num_chars": 120, "temperature": 0.7, "seed": 3}
+
+
+@pytest.fixture
+def model(home: str, models: object) -> Any:
+    """MLflow's own model of models:/texts/1; `models` has told MLflow where its registry is."""
+    return mlflow.pyfunc.load_model("models:/texts/1")
+
+
+def test_mlflow_itself_samples_what_our_job_samples(home: str, model: Any, tmp_path: Path) -> None:
+    settings = PARAMS | {"temperature": "0.7", "output": str(tmp_path)}
+    job = SampleConfig(model="models:/texts/1", num_files=2, prime="def ", **settings)
+    sample_files(job, fetch_model(job.model, home), home, local=True)
+    # A model of bytes that has learned nothing writes what is no UTF-8; MLflow's answer is text.
+    written = [(tmp_path / f"sample-0000{number}.txt").read_bytes() for number in range(2)]
+    files = [text.decode("utf-8", "replace") for text in written]
+    assert model.predict(["def "], params=PARAMS) == files[:1]
+    assert model.predict(["def ", "def "], params=PARAMS) == files  # row n is file n
+    ours = load_model("models:/texts/1", home)
+    assert sample(ours, "def ", **PARAMS) == files[0]
+    assert "".join(stream(ours, "def ", number=1, **PARAMS)) == files[1]
+
+
+def test_rows_may_be_a_table_and_settings_may_be_left_out(home: str, model: Any) -> None:
+    """As MLflow's model server hands them on."""
+    ours = load_model("models:/texts/1", home)
+    expected = [
+        sample(ours, prime, number=number, num_chars=200)
+        for number, prime in enumerate(("def ", "class "))
+    ]
+    assert model.predict(pd.DataFrame({"prime": ["def ", "class "]})) == expected
+    assert model.predict(["def ", "class "], params={}) == expected
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"num_chars": 90, "stop": "e"},
+        {"num_chars": 20, "lines": 4},
+        {"num_chars": 60, "top_k": 5, "top_p": 0.9, "temperature": 0.0},
+    ],
+)
+def test_every_setting_is_the_jobs(home: str, model: Any, params: dict[str, Any]) -> None:
+    ours = load_model("models:/texts/1", home)
+    assert model.predict(["def "], params=params) == [sample(ours, "def ", **params)]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"temperature": -1.0}, r"temperature is -1\.0"),
+        ({"num_chars": 0}, "num_chars is 0"),
+        ({"top_p": 1.5}, r"top_p is 1\.5"),
+        ({"lines": 2, "stop": "x"}, "stop has no meaning"),
+        ({"stop": "\x00"}, "outside the vocabulary"),
+    ],
+)
+def test_what_a_job_refuses_is_refused(model: Any, params: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        model.predict(["def "], params=params)
+
+
+LOAD = """
+import json, sys
+import pipeline.sampler
+import mlflow
+model = mlflow.pyfunc.load_model(sys.argv[1])
+texts = [model.predict(call["primes"], params=call["params"]) for call in json.loads(sys.argv[2])]
+ours = [module.__file__ for name, module in sys.modules.items() if name.startswith("pipeline")]
+assert ours and not any(file.startswith(sys.argv[1]) for file in ours), ours
+print(json.dumps(texts))
+"""
+
+
+def test_a_model_of_older_code_loads_beside_ours(tmp_path: Path) -> None:
+    """Its own file looks for names where they were when it was registered. In a process that has
+    imported this package, it finds this package's modules, and must write the same texts with them.
+    """
+    with zipfile.ZipFile(GOLDEN / "registered.zip") as archive:
+        archive.extractall(tmp_path / "model")
+    calls = json.loads((GOLDEN / "registered.expected.json").read_text())["calls"]
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(tmp_path / "model"), json.dumps(calls)],
+        cwd=HOUSE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [call["texts"] for call in calls]

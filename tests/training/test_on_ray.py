@@ -1,0 +1,313 @@
+"""What a Ray worker runs: in this process without Ray, and on two real workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline import runs, storage
+from pipeline.corpora.manifest import Corpus, open_corpus
+from pipeline.errors import InputError
+from pipeline.runs import checkpoint_name
+from pipeline.training import on_ray
+from pipeline.training.conductor import Conductor
+from pipeline.training.config import TrainConfig
+from pipeline.training.loop import RunResult
+from pipeline.training.on_ray import check_resources, run_training
+from pipeline.training.preview import preview
+from pipeline.training.run import TrainedRun
+from pipeline.training.trainer import Trainer
+from tests.training.conftest import CONFIG, SMALL
+
+ROW = {"epoch": 3, "train_loss": 0.69314718, "chars_per_sec": 12345.6}
+
+
+class Actor:
+    """A conductor that is asked as an actor is, without Ray."""
+
+    def __init__(self) -> None:
+        self.conductor = Conductor()
+        for name in ("begin", "reach", "fail", "ask_to_stop"):
+            setattr(self, name, SimpleNamespace(remote=getattr(self.conductor, name)))
+
+
+@pytest.fixture
+def actor(monkeypatch: pytest.MonkeyPatch) -> Actor:
+    """The conductor of workers that run in this process, of whom Ray wants no report."""
+    import ray
+
+    monkeypatch.setattr(ray, "get", lambda value, timeout=0: value)
+    monkeypatch.setattr(on_ray.RayReporter, "_report_best", lambda self, result: None)
+    monkeypatch.setattr(on_ray, "log_to_stderr", lambda: None)
+    monkeypatch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    return Actor()
+
+
+@pytest.fixture
+def work(
+    actor: Actor, small_corpus: Corpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> Callable[..., dict[str, Any]]:
+    """Runs a worker of the run in tmp_path with changed settings; returns what it returns."""
+    caplog.set_level(logging.INFO, "unreasonable")
+
+    def run(**changes: Any) -> dict[str, Any]:
+        session = {
+            "config": dataclasses.asdict(TrainConfig(**{**SMALL, **changes})),
+            "corpus": small_corpus.url,
+            "run": str(tmp_path),
+            "name": "model",
+            "conductor": actor,
+        }
+        levels = {name: logging.getLogger(name).level for name in ("", "ray.train")}
+        try:
+            return on_ray._worker(session)
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+    return run
+
+
+Work = Callable[..., dict[str, Any]]
+
+
+def test_a_worker_trains_and_keeps_checkpoints_journal_and_samples(
+    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = RunResult.from_json(work(sample_every="5,20", sample_chars=40))
+    assert (result.step, result.stopped) == (20, False)
+    assert runs.newest(str(tmp_path)) == checkpoint_name(20)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 21))
+    samples = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert samples == ["step-000005.txt", "step-000020.txt"]
+    assert all(len((tmp_path / "samples" / name).read_bytes()) == 40 for name in samples)
+    first, *_, last = [record.message for record in caplog.records]
+    assert re.fullmatch(
+        r"train model: [\d,]+ parameters, [\d,]+ train tokens, \d+ steps an epoch, 1 workers", first
+    )
+    assert re.search(r"20 steps of 20 steps \(100%\).* loss .* val .* bits/char, .* chars/s$", last)
+
+
+def test_a_worker_goes_on_from_the_newest_checkpoint(
+    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert work(max_steps=8)["step"] == 8
+    caplog.clear()
+    assert work(max_steps=12)["step"] == 12
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    caplog.clear()
+    assert work(max_steps=12)["step"] == 12
+    assert "nothing was left to do" in caplog.text
+
+
+def test_a_worker_starts_from_the_model_in_the_runs_folder(
+    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture, small_corpus: Corpus
+) -> None:
+    work()
+    best = runs.best(str(tmp_path))
+    assert best is not None
+    files = {path.name: path.read_bytes() for path in (tmp_path / best).iterdir()}
+    scored = json.loads(files["state.json"])["val_loss"]
+    for name in runs.complete(str(tmp_path)):
+        storage.remove_tree(str(tmp_path / name))
+    del files["digests.json"]
+    runs.write_checkpoint(str(tmp_path / "init"), files)
+    caplog.clear()
+    warm = work(init_from="models:/old/1", max_steps=1, learning_rate=1e-9)
+    assert warm["best"]["val_loss"] == pytest.approx(scored, rel=1e-4)
+    symbols = len(small_corpus.vocab)
+    line = f"starting from models:/old/1: {symbols} of {symbols} symbols known"
+    assert line in [record.message for record in caplog.records]
+
+
+def test_a_worker_stops_when_the_conductor_says_so(
+    work: Work, actor: Actor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(on_ray, "STOP_POLL_S", 0.01)
+    actor.conductor.ask_to_stop()
+    result = RunResult.from_json(work(max_steps=10**6, eval_every=10**6))
+    assert result.stopped
+    assert runs.newest(str(tmp_path)) == checkpoint_name(result.step)
+    assert 0 <= actor.conductor.reached <= result.step
+
+
+def test_what_a_worker_refuses_is_returned_and_not_raised(work: Work, actor: Actor) -> None:
+    refused = work(global_batch_size=900)["refused"]
+    assert refused.startswith("train split has")
+    diverged = work(learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0, max_steps=200)
+    assert diverged["refused"].startswith("training diverged at step")
+    assert actor.conductor.failure == ""
+
+
+def test_a_worker_gives_up_when_the_conductor_says_so(
+    work: Work, actor: Actor, tmp_path: Path
+) -> None:
+    for _ in range(3):
+        actor.conductor.begin()
+    assert "no progress over 3 restarts" in work()["refused"]
+    assert runs.complete(str(tmp_path)) == []
+
+
+def test_an_error_of_a_worker_is_told_and_raised(
+    work: Work, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(url: str, files: dict[str, bytes]) -> None:
+        raise OSError(28, "No space\nleft " + "x" * 600)
+
+    monkeypatch.setattr(runs, "write_checkpoint", full)
+    with pytest.raises(OSError, match="the last checkpoint was not written: OSError"):
+        work()
+    told = actor.conductor.failure
+    assert told.startswith("OSError: the last checkpoint was not written: OSError: [Errno 28] No")
+    assert len(told) == len("OSError: ") + 500
+    assert "\n" not in told
+
+
+def test_a_poller_without_anybody_to_ask_says_so(
+    work: Work, actor: Actor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(step: int) -> None:
+        raise ConnectionError("the driver is gone")
+
+    monkeypatch.setattr(on_ray, "STOP_POLL_S", 0.0)
+    actor.reach = SimpleNamespace(remote=gone)  # type: ignore[attr-defined]
+    assert work()["step"] == 20
+    assert "nobody to ask whether to stop: ConnectionError" in caplog.text
+
+
+@pytest.mark.parametrize(("watcher", "asked"), [("1", True), ("0", False)])
+def test_ranks_ask_whether_a_node_is_about_to_leave(
+    work: Work, monkeypatch: pytest.MonkeyPatch, watcher: str, asked: bool
+) -> None:
+    questions = []
+
+    def leaving(_: Any) -> bool:
+        questions.append(1)
+        return False
+
+    monkeypatch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", watcher)
+    monkeypatch.setattr(on_ray, "PREEMPTION_CHECK_S", 1e-9)
+    monkeypatch.setattr(on_ray.RayReporter, "leaving", leaving)
+    work()
+    assert bool(questions) == asked
+
+
+def test_a_line_of_progress() -> None:
+    assert on_ray._note(ROW) == "epoch 3, loss 0.693, 1.000 bits/char, 12,346 chars/s"
+    scored = ROW | {"val_loss": 1.0, "val_bits_per_char": 1.4427}
+    assert on_ray._note(scored) == (
+        "epoch 3, loss 0.693, 1.000 bits/char, val 1.443 bits/char, 12,346 chars/s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "tokens", "advice"),
+    [
+        (1001, 100, "far more parameters than text"),
+        (1000, 100, ""),
+        (100, 1000, ""),
+        (100, 1001, "far more text than parameters"),
+    ],
+)
+def test_a_model_out_of_proportion_to_its_text_is_named(
+    caplog: pytest.LogCaptureFixture, parameters: int, tokens: int, advice: str
+) -> None:
+    trainer: Any = SimpleNamespace(
+        model=SimpleNamespace(num_parameters=lambda: parameters),
+        tokens=range(tokens),
+        plan=SimpleNamespace(steps_per_epoch=7),
+        group=SimpleNamespace(world_size=2),
+        total_steps=20,
+        step=5,
+    )
+    with caplog.at_level(logging.INFO, "unreasonable"):
+        progress = on_ray._progress(trainer, "model")
+    assert (progress.what, progress.total) == ("train model", 20)
+    lines = [record.message for record in caplog.records]
+    assert lines[0] == (
+        f"train model: {parameters:,} parameters, {tokens:,} train tokens, 7 steps an epoch, "
+        "2 workers"
+    )
+    assert len(lines) == 1 + bool(advice)
+    assert lines[-1].startswith(advice or "train model")
+
+
+def test_more_workers_than_the_cluster_has_are_refused_at_once(home: str, local_ray: None) -> None:
+    corpus = open_corpus(home, "texts")
+    with pytest.raises(InputError, match="7 workers need 7 CPUs, the cluster has 2"):
+        run_training(dataclasses.replace(CONFIG, num_workers=7), home, "never", "texts", corpus)
+    with pytest.raises(InputError, match="2 workers need 6 CPUs, the cluster has 2"):
+        run_training(dataclasses.replace(CONFIG, cpus_per_worker=3), home, "never", "texts", corpus)
+    with pytest.raises(InputError, match="2 workers need 2 GPUs, the cluster has 0"):
+        run_training(dataclasses.replace(CONFIG, use_gpu=True), home, "never", "texts", corpus)
+    check_resources(CONFIG)
+    check_resources(dataclasses.replace(CONFIG, num_workers="2:7"))  # it begins with what there is
+    assert not Path(home, "runs", "never").exists()
+
+
+def test_a_diverging_run_is_one_clear_error(home: str, in_process: None) -> None:
+    wild = dataclasses.replace(
+        CONFIG, learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0, num_workers=1
+    )
+    with pytest.raises(InputError, match="training diverged at step"):
+        run_training(wild, home, "wild", "texts", open_corpus(home, "texts"))
+
+
+def stable(run: str) -> list[dict[str, Any]]:
+    """The journal of a run without what depends on the clock."""
+    lines = Path(run, "metrics.jsonl").read_text().splitlines()
+    clocks = ("time", "chars_per_sec")
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in clocks}
+        for line in lines
+    ]
+
+
+def test_a_run_on_two_workers_is_the_same_run_whether_it_was_stopped_or_not(
+    trained: TrainedRun, home: str
+) -> None:
+    result = run_training(CONFIG, home, "whole", "texts", open_corpus(home, "texts"))
+    assert trained.result is not None
+    assert dataclasses.replace(result, minutes=0.0) == dataclasses.replace(
+        trained.result, minutes=0.0
+    )
+    whole = runs.run_url(home, "whole")
+    for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
+        files = [Path(run, checkpoint_name(60), name).read_bytes() for run in (trained.run, whole)]
+        assert files[0] == files[1], name
+    assert stable(whole) == stable(trained.run)
+    for step in (10, 40):
+        name = f"samples/step-{step:06d}.txt"
+        assert Path(whole, name).read_bytes() == Path(trained.run, name).read_bytes()
+
+
+def test_ray_knows_the_best_checkpoint(trained: TrainedRun) -> None:
+    assert trained.result is not None
+    assert trained.result.best.step is not None
+    best = checkpoint_name(trained.result.best.step)
+    assert best in Path(trained.run, "checkpoint_manager_snapshot.json").read_text()
+
+
+def test_a_sample_of_a_run_is_the_preview_of_its_checkpoint(trained: TrainedRun, home: str) -> None:
+    trainer = Trainer(CONFIG, open_corpus(home, "texts"), torch.device("cpu"))
+    trainer.load(storage.join(trained.run, checkpoint_name(40)))
+    sample = Path(trained.run, "samples", "step-000040.txt").read_bytes()
+    assert preview(trainer, 60) == sample
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_training_on_a_gpu_with_bf16(home: str, local_ray: None) -> None:
+    config = dataclasses.replace(CONFIG, use_gpu=True, num_workers=1, precision="bf16")
+    run_training(config, home, "gpu", "texts", open_corpus(home, "texts"))

@@ -276,9 +276,10 @@ def job(model: CharRNN, precision: str) -> dict[str, Any]:
         runs.write_checkpoint(url, artifact_files(model, vocab, about))
         before = engine(5.0)
         command = [
-            sys.executable, "jobs/sample.py", "--root", root, "--model", url, "--num_files", str(JOB_FILES), "--num_chars",
-            str(JOB_CHARS), "--num_workers", str(ACTORS), "--precision", precision,
-        ]  # fmt: skip
+            *[sys.executable, "jobs/sample.py", "--root", root, "--model", url],
+            *["--num_files", str(JOB_FILES), "--num_chars", str(JOB_CHARS)],
+            *["--num_workers", str(ACTORS), "--precision", precision],
+        ]
         began = time.monotonic()
         done = subprocess.run(
             command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1]

@@ -224,9 +224,9 @@ def _recipe_parser(description: str = "", add_help: bool = True) -> Parser:
 def _add_section(
     parser: Parser, section: str, config_class: type[Any], recipe: dict[str, Any]
 ) -> list[str]:
-    """Add the dataclass's flags; returns the recipe's settings as flags.
+    """Add the dataclass's flags; returns the recipe's settings as flags too.
 
-    These are parsed, and so checked, before a person's own, which come behind them and win.
+    They stand before a person's own on the command line, which are parsed later and win.
     """
     parser.add_class_arguments(config_class, None)
     settings = recipe[section]

@@ -1,6 +1,10 @@
 """What happens: corpus -> shards -> training -> registered model -> samples.
 
-One folder a stage, in the order data passes: `corpora`, `training`, `evaluation`, `registry`, `sampling`. In each the
-core is plain Python, pyarrow and torch; one named file (`build.py`, `trainer.py`, `batch.py`) is the Ray adapter, and
-`registry.py` alone talks to MLflow. Later stages may import earlier ones, never the other way round.
+One room a subject, in one strict order; a room imports rooms that stand before it:
+
+    corpora -> model -> engine -> registry -> training -> sampling -> evaluation -> reproducing
+
+Scheduling stands beside them. The loose files import no room, but for sampler.py, the public door.
+Ray is imported by tasks.py and by the on_ray.py of a room, MLflow by the registry alone.
+docs/architecture.md draws all of it.
 """

@@ -7,6 +7,7 @@ are in one, so there is one such Ray; so are those of tests/cluster, which share
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads or writes a person's root, tracking server or cluster."""
+    # A job that ran in this process has set it to INFO; tests read what is logged by default.
+    monkeypatch.setattr(logging.getLogger("unreasonable"), "level", logging.NOTSET)
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UNREASONABLE_ROOT", str(tmp_path / "unreasonable"))

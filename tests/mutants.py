@@ -117,10 +117,10 @@ class Mutant:
 def undecorate(source: str) -> tuple[str, list[str]]:
     """The same program with `def f`, `f = d(f)` for `@d def f`; and what is left decorated."""
     lines = source.splitlines()
-    tree = ast.parse(source)
+    top = ast.parse(source).body
     left = []
-    for scope in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
-        for node in scope.body:
+    for body in (top, *(node.body for node in top if isinstance(node, ast.ClassDef))):
+        for node in body:
             if not isinstance(node, ast.FunctionDef) or not node.decorator_list:
                 continue
             names = [ast.unparse(decorator) for decorator in node.decorator_list]
@@ -244,8 +244,8 @@ def judge(module: str, jobs: int, as_lines: bool) -> bool:
     new, stale = unlisted(module, mutants)
     killed = sum(not mutant.survives for mutant in mutants)
     late = sum(mutant.fate == "timeout" for mutant in mutants)
-    share = f"{killed}/{len(mutants)} killed ({killed / len(mutants):.1%})"
-    print(f"{module}: {share}, {late} by time; {len(new)} not listed; {time.monotonic() - begun:.0f} s")
+    share = f"{killed}/{len(mutants)} killed ({killed / len(mutants):.1%}), {late} by time"
+    print(f"{module}: {share}; {len(new)} not listed; {time.monotonic() - begun:.0f} s")
     for mutant in new:
         note = " (no test calls it)" if mutant.fate == "no tests" else ""
         shown = f"  {mutant.function}{note}\n    - {mutant.old}\n    + {mutant.new}"

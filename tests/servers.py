@@ -14,6 +14,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.registering import with_database
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -64,14 +66,13 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     """A tracking server and registry of its own, with its artifacts; yields its URL."""
     port = free_port()
     command = [
-        str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts"),
+        str(Path(sys.executable).with_name("mlflow")), "server",
+        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{with_database(str(folder))}/mlflow.db",
+        "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    with running(
-        command,
-        f"{url}/health",
-        folder / "mlflow.log",
-        {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-    ):
+    # With job execution the server starts eight more processes, which nothing here needs.
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with running(command, f"{url}/health", folder / "mlflow.log", environment):
         yield url

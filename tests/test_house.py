@@ -63,12 +63,9 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "pipeline.sampling.engine": "tests/registry/test_pyfunc.py",
     "pipeline.training.artifact": "tests/registry/test_pyfunc.py",
     # From source to report, as a job: anything less would be mocks of every room.
-    "pipeline.reproducing.stages": "tests/jobs/test_jobs.py",
-    "jobs.command": "tests/jobs/test_jobs.py",
     "jobs.build_corpus": "tests/jobs/test_jobs.py",
     "jobs.train": "tests/jobs/test_jobs.py",
     "jobs.reproduce": "tests/jobs/test_jobs.py",
-    "jobs.models": "tests/registry/test_catalogue.py",
     "jobs.schedule": "tests/cluster/test_schedule.py",
 }
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
-import os
-import socket
-import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +13,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from pipeline import storage
+from pipeline import runs, storage
 from pipeline.corpora import retention
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
@@ -25,6 +21,14 @@ from pipeline.corpora.manifest import open_corpus
 from pipeline.corpora.trace import Tracer
 from pipeline.corpora.verify import verify
 from pipeline.errors import InputError
+from pipeline.model.artifact import read_artifact
+from pipeline.sampling.config import SampleConfig
+from pipeline.sampling.run import sample_files
+from pipeline.sampling.writer import Writer
+from pipeline.scheduling.ledger import Attempt, Ledger, Outcome
+from tests.jobs.conftest import process
+from tests.registering import checkpoint, with_database
+from tests.servers import free_port, running
 
 BUCKET = "unreasonable-tests"
 CREDENTIALS = {
@@ -35,29 +39,15 @@ CREDENTIALS = {
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an S3 server of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        str(Path(sys.executable).with_name("moto_server")),
-        "-H",
-        "127.0.0.1",
-        "-p",
-        str(port),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(120):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    program = str(Path(sys.executable).with_name("moto_server"))
+    command = [program, "-H", "127.0.0.1", "-p", str(port)]
+    log = tmp_path_factory.mktemp("s3") / "moto.log"
+    with running(command, f"{url}/moto-api/", log, {}):
+        yield url
 
 
 @pytest.fixture
@@ -76,17 +66,11 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_long_samples_are_saved_in_the_bucket_and_go_on_from_there(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: Path
 ) -> None:
-    from pipeline.registry.tracking import fetch_model
-    from pipeline.sampling import writer
-    from pipeline.sampling.job import sample_files
-    from pipeline.sampling.config import SampleConfig
-    from tests.registering import registered
-
     class StoppedError(Exception): ...
 
     root = str(tmp_path)
     build_corpus(CorpusConfig(name="texts", source=str(texts), val=0.2, test=0.0), root)
-    model = fetch_model(registered(root, 16).uri, root)
+    model = read_artifact(checkpoint(root, 16))
 
     def job(output: str, save_every_s: float) -> None:
         config = SampleConfig(
@@ -95,42 +79,41 @@ def test_long_samples_are_saved_in_the_bucket_and_go_on_from_there(
         sample_files(config, model, root, local=True)
 
     job(str(tmp_path / "whole"), 60.0)
-    publish = writer.Writer._publish
-    monkeypatch.setattr(writer.Writer, "_publish", lambda *_: (_ for _ in ()).throw(StoppedError()))
+    publish = Writer._publish
+
+    def stop(*given: Any) -> None:
+        raise StoppedError
+
+    monkeypatch.setattr(Writer, "_publish", stop)
     with pytest.raises(StoppedError):
         job(f"{bucket}/samples", 1e-9)
     assert storage.names(f"{bucket}/samples") == [".partial", "settings.json"]
     assert len(storage.names(f"{bucket}/samples/.partial/sample-00002.txt")) > 5
-    monkeypatch.setattr(writer.Writer, "_publish", publish)
+    monkeypatch.setattr(Writer, "_publish", publish)
     job(f"{bucket}/samples", 60.0)
     names = storage.names(f"{bucket}/samples")
     assert names == sorted(path.name for path in (tmp_path / "whole").iterdir())
     for name in names:
-        assert (
-            storage.read_bytes(f"{bucket}/samples/{name}")
-            == (tmp_path / "whole" / name).read_bytes()
-        ), name
+        stored = storage.read_bytes(f"{bucket}/samples/{name}")
+        assert stored == (tmp_path / "whole" / name).read_bytes(), name
 
 
 def test_a_ledger_in_the_bucket_lets_one_of_two_schedulers_through(bucket: str) -> None:
-    from pipeline.scheduling.ledger import Attempt, Ledger
-
-    one, two = Ledger(bucket), Ledger(bucket)
+    one = Ledger(bucket)
+    two = Ledger(bucket)
 
     def attempt(ledger: Ledger) -> Attempt:
         return Attempt(
-            corpus="c", number=1, schedule="s", instant="20260101T000000Z", stage="build", tried=0, command=("jobs/x.py",),
-            submitted=1.0, by=ledger.writer, retries=0, retry_after_s=0.0,
+            corpus="c", number=1, schedule="s", instant="20260101T000000Z", stage="build", tried=0,
+            command=("jobs/x.py",), submitted=1.0, by=ledger.writer, retries=0, retry_after_s=0.0,
         )  # fmt: skip
 
-    assert [one.append(attempt(one)), two.append(attempt(two)), one.append(attempt(one))] == [
-        True,
-        False,
-        True,
-    ]
-    assert one.start(attempt(one), {})
-    assert not two.start(attempt(one), {})
-    assert two.end(attempt(one), "succeeded", {"result": {}})
+    assert one.append(attempt(one))
+    assert not two.append(attempt(two))
+    assert one.append(attempt(one))
+    assert one.start(attempt(one))
+    assert not two.start(attempt(one))
+    assert two.end(attempt(one), "succeeded", Outcome(result={}))
     (entry,) = one.entries("c")
     assert (entry.status, entry.attempt) == ("succeeded", attempt(one))
 
@@ -154,21 +137,17 @@ def test_a_corpus_on_s3_has_the_same_bytes_as_a_local_one(
 ) -> None:
     monkeypatch.setenv("UNREASONABLE_CACHE", str(tmp_path / "cache"))
     fsspec.filesystem("s3").put(f"{texts}/", f"{BUCKET}/texts/", recursive=True)
-    remote = build_corpus(
-        CorpusConfig(name="t", source=f"s3://{BUCKET}/texts", chunk_bytes=4096), bucket
-    )
-    local = build_corpus(CorpusConfig(name="t", source=str(texts), chunk_bytes=4096), str(tmp_path))
-    assert remote["version"] == local["version"]
-    for path in Path(local["url"]).iterdir():
-        assert storage.read_bytes(f"{remote['url']}/{path.name}") == path.read_bytes(), path.name
-    here, there = (
-        open_corpus(str(tmp_path), "t").open_split("train"),
-        open_corpus(bucket, "t").open_split("train"),
-    )
+    on_s3 = CorpusConfig(name="t", source=f"s3://{BUCKET}/texts", chunk_bytes=4096)
+    on_disk = CorpusConfig(name="t", source=str(texts), chunk_bytes=4096)
+    remote = build_corpus(on_s3, bucket)
+    local = build_corpus(on_disk, str(tmp_path))
+    assert remote.version == local.version
+    for path in Path(local.url).iterdir():
+        assert storage.read_bytes(f"{remote.url}/{path.name}") == path.read_bytes(), path.name
+    here = open_corpus(str(tmp_path), "t").open_split("train")
+    there = open_corpus(bucket, "t").open_split("train")
     assert (here.read(0, len(here)) == there.read(0, len(there))).all()
-    assert not build_corpus(
-        CorpusConfig(name="t", source=f"s3://{BUCKET}/texts", chunk_bytes=4096), bucket
-    )["built"]
+    assert not build_corpus(on_s3, bucket).built
 
 
 def test_archives_and_large_files_on_s3(bucket: str, tmp_path: Path) -> None:
@@ -190,9 +169,9 @@ def test_archives_and_large_files_on_s3(bucket: str, tmp_path: Path) -> None:
         build_corpus(CorpusConfig(name="t", source=source, chunk_bytes=4096), bucket)
         for source in sources
     ]
-    assert len({summary["version"] for summary in made}) == 1
+    assert len({built.version for built in made}) == 1
     assert verify(open_corpus(bucket, "t")) > len(text)
-    storage.write_bytes(f"{made[0]['url']}/{retention.PIN}", b"")
+    storage.write_bytes(f"{made[0].url}/{retention.PIN}", b"")
     (version,) = retention.versions(bucket, "t")
     assert version.pinned
     assert version.published is not None
@@ -203,10 +182,10 @@ def test_archives_and_large_files_on_s3(bucket: str, tmp_path: Path) -> None:
 
 
 def test_a_remote_root_needs_a_tracking_server(bucket: str) -> None:
-    from pipeline.registry.tracking import Registry
+    from pipeline.registry.tracking import Tracking
 
     with pytest.raises(InputError, match="MLFLOW_TRACKING_URI"):
-        Registry(bucket)
+        Tracking(bucket)
 
 
 def test_the_jobs_run_on_a_root_on_s3(bucket: str, texts: Path, tmp_path: Path) -> None:
@@ -218,24 +197,19 @@ def test_the_jobs_run_on_a_root_on_s3(bucket: str, texts: Path, tmp_path: Path) 
         "sample": {"num_chars": 200},
     }
     recipe.write_text(json.dumps(sections))
-    environment = {
-        **os.environ,
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
-        "UNREASONABLE_CACHE": str(tmp_path / "cache"),
-    }
-    command = [sys.executable, "jobs/reproduce.py", "--recipe", str(recipe), "--root", bucket]
-    house = Path(__file__).parent.parent
-    done = subprocess.run(
-        command, cwd=house, env=environment, capture_output=True, text=True, check=False
+    done = process(
+        "reproduce",
+        *("--recipe", recipe, "--root", bucket),
+        MLFLOW_TRACKING_URI=f"sqlite:///{with_database(str(tmp_path))}/mlflow.db",
+        UNREASONABLE_CACHE=str(tmp_path / "cache"),
     )
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    result = done.result
     assert result["samples"].startswith(f"{bucket}/samples/mine-1-")
-    assert (
-        len(storage.read_bytes(result["samples"].replace("samples.jsonl", "sample-00000.txt")))
-        == 200
-    )
-    assert any(
-        name.startswith("checkpoint-")
-        for name in storage.names(f"{bucket}/runs/{storage.names(f'{bucket}/runs')[0]}")
-    )
+    sample = result["samples"].replace("samples.jsonl", "sample-00000.txt")
+    assert len(storage.read_bytes(sample)) == 200
+    (run,) = storage.names(f"{bucket}/runs")
+    assert runs.complete(f"{bucket}/runs/{run}")
+    # The report of a whole recipe, which tests/jobs/test_jobs.py leaves to this test.
+    assert set(result["val_bits_per_byte"]) == {"model", "xz", "unigram"}
+    assert set(result["seconds"]) == {"start", "corpus", "train", "sample", "report"}
+    assert f"model    {result['model']}, tracked at sqlite:" in done.err

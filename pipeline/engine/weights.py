@@ -69,7 +69,7 @@ class Weights:
         self.config = config
         self.precision: Precision = precision
         self.outputs = padded(cell.gates * config.hidden_size, COLUMNS)
-        weights = {name: value.astype(np.float32, copy=False) for name, value in weights.items()}
+        weights = {name: np.asarray(value, np.float32) for name, value in weights.items()}
         layers = [f"layers.{layer}." for layer in range(config.num_layers)]
         input_bias = np.stack(
             [_padded_row(weights[f"{layer}bias_ih_l0"], self.outputs) for layer in layers]
@@ -107,24 +107,30 @@ class Weights:
         return np.ascontiguousarray(np.pad(columns, ((0, 0), (0, padding))) + bias)
 
     def _stack(self, matrices: list[np.ndarray]) -> Panels:
-        panels, start, scale = zip(*map(self._panels, matrices), strict=True)
-        return Panels(np.stack(panels), np.stack(start), np.stack(scale))
+        layers = [self._panels(matrix) for matrix in matrices]
+        return Panels(
+            panels=np.stack([layer.panels for layer in layers]),
+            start=np.stack([layer.start for layer in layers]),
+            scale=np.stack([layer.scale for layer in layers]),
+        )
 
     def _panels(self, weight: np.ndarray) -> Panels:
         """A weight (N, K) of torch's layout in panels."""
         outputs, inputs = weight.shape
         columns = padded(outputs, COLUMNS)
+        count = columns // COLUMNS
         more_rows = (0, columns - outputs)
         if self.precision == "fp32":
             rows = np.pad(weight, (more_rows, (0, 0)))
-            panels = np.ascontiguousarray(rows.reshape(-1, COLUMNS, inputs).transpose(0, 2, 1))
+            panels = np.ascontiguousarray(rows.reshape(count, COLUMNS, inputs).transpose(0, 2, 1))
             return Panels(panels, np.zeros(0, np.int32), np.zeros(0, np.float32))
         # A scale of its own for each output: one large weight costs the others no precision.
         largest = np.abs(weight).max(axis=1, keepdims=True)
         steps = np.where(largest > 0, largest, 1) / np.float32(STEPS)
         whole = np.rint(weight / steps).astype(np.int8)
-        whole = np.pad(whole, (more_rows, (0, padded(inputs, GROUP) - inputs)))
-        grouped = whole.reshape(columns // COLUMNS, COLUMNS, -1, GROUP).transpose(0, 2, 1, 3)
+        groups = padded(inputs, GROUP) // GROUP
+        whole = np.pad(whole, (more_rows, (0, groups * GROUP - inputs)))
+        grouped = whole.reshape(count, COLUMNS, groups, GROUP).transpose(0, 2, 1, 3)
         start = -128 * whole.sum(axis=1, dtype=np.int32)
         scale = _padded_row(steps[:, 0] / np.float32(STEPS), columns)
         return Panels(np.ascontiguousarray(grouped), start, scale)

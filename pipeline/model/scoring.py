@@ -74,10 +74,8 @@ def score(
     for positions, batch in _batches(tokens, stretches):
         inputs, targets = torch.from_numpy(batch).to(device)
         logits, state = network(inputs, state)
-        nats = functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        # cross_entropy gives 0 where a target is IGNORED.
+        # Gives 0 where a target is IGNORED.
+        nats = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         yield ScoredBatch(positions, nats.view(targets.shape))
 
 
@@ -110,7 +108,7 @@ def _batches(
         width = min(EVAL_SEQ_LEN, longest - at)
         batch = np.zeros((2, width, len(stretches)), np.int64)
         batch[1] = IGNORED
-        positions = np.full((width, len(stretches)), -1, np.int64)
+        positions = np.full((width, len(stretches)), -1)
         for column, (start, stop) in enumerate(stretches):
             low = start + at
             high = min(stop, low + width)

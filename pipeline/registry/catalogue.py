@@ -126,6 +126,7 @@ def compare(
     That is their registered figures when both learned one corpus version; else both are scored on
     `corpus` (NAME or NAME@VERSION; default: the newest version of what the first one learned).
     """
+    # Two registered figures compare only when they were measured on the same text.
     same_text = one.tags.get("corpus_fingerprint") == other.tags.get("corpus_fingerprint")
     if same_text and not corpus:
         scores = [float(version.tags["val_bits_per_byte"]) for version in (one, other)]
@@ -149,6 +150,7 @@ def compare(
 def export_model(models: Models, version: ModelVersion, root: str, url: str) -> dict[str, Any]:
     """Write a version as one archive (archive.py)."""
     origin = lineage(models, version, root, documents=None)
+    # The card is the version's description: the file beside the weights is for who browses MLflow.
     files = {**models.download(version), CARD: version.description.encode()}
     carried = Carried(version.name, version.version, files, version.tags, origin.to_json())
     digest = write_archive(url, carried, licence_text(version, origin.sources or Lineage()))
@@ -173,6 +175,7 @@ def import_model(models: Models, url: str, name: str = "", sha256: str = "") -> 
         SETTINGS_TAG: carried.tags.get(SETTINGS_TAG, ""),
     }
     run_id = carried.tags.get(RUN_TAG) or runs.new_run_id()
+    # A run of its own: the one that trained the model is on another server.
     mlflow_id = models.tracking.start_import(name, url, carried.lineage)
     try:
         version = models.register(name, mlflow_id, run_id, carried.files, tags)
@@ -249,6 +252,7 @@ def _documents(corpus: Corpus) -> list[tuple[str, str]]:
 
 
 def _check_name(name: str) -> None:
+    # MLflow takes no / and no :, and a quote would end the name inside a registry's filter.
     is_plain = name.isprintable() and not any(character in name for character in "/:.%\"'")
     if not name or not is_plain:
         raise InputError(

@@ -23,6 +23,7 @@ def fetch_model(reference: str, root: str) -> ModelArtifact:
     is_url = "/" in reference or "::" in reference
     if is_url and not reference.startswith("runs:"):
         return read_artifact(storage.absolute(reference))
+    # What follows the id names a path in the run: a run of ours has one model.
     run_id = reference.removeprefix("runs:").strip("/").split("/")[0]
     models = Models(Tracking(root))
     version = models.registered_from(run_id)

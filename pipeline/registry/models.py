@@ -83,6 +83,7 @@ class Models:
         version's description.
         """
         about = parse_about(files, name)
+        # Files first: a version without them would be there for whoever asks in between.
         logged = self._log_model(mlflow_id, files)
         self._ensure_model(name)
         version = self.client.create_model_version(
@@ -100,7 +101,7 @@ class Models:
         found: list[ModelVersion] = []
         token = None
         with self.tracking.answering():
-            while token != "":
+            while token != "":  # of the last page; None asks for the first
                 page = self.client.search_model_versions(wanted, page_token=token)
                 found += map(_model_version, page)
                 token = page.token or ""
@@ -191,6 +192,7 @@ class Models:
     def download(self, version: ModelVersion) -> dict[str, bytes]:
         """The artifact's three files, checked against the digests in the version's tags."""
         with tempfile.TemporaryDirectory() as folder:
+            # File by file: the folder holds our code as well, which nobody should fetch or run.
             for file in ARTIFACT:
                 _download(f"{version.uri}/artifacts/{file}", folder)
             return read_files(storage.join(folder, "artifacts"), ARTIFACT, version.digests)
@@ -222,6 +224,7 @@ def corpus_references(root: str, corpus: str) -> dict[str, list[str]]:
     versions.
     """
     uri = tracking_uri(root)
+    # To open a database makes it, with all of MLflow's migrations: a question should not.
     if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
         return {}
     found: dict[str, list[str]] = {}

@@ -35,6 +35,7 @@ def publishable(url: str, name: str, corpus: Corpus, root: str) -> dict[str, byt
     log.info("model %s: sampled in %s", name, _described(sampling))
     about = dataclasses.replace(about, lineage=lineage_of(corpus, root), sampling=sampling)
     engine = engine_of(network, vocab, about.first_tokens, sampling.precision)
+    # The card shows what jobs will write: in the precision that was chosen just now.
     request = Request(0, SAMPLE_CHARS, temperature=SAMPLE_TEMPERATURE)
     (sample,) = engine.sample([request])
     card = model_card(name, about, network.num_parameters(), sample)

@@ -39,6 +39,7 @@ class SamplerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         stop = str(settings.pop("stop", ""))
         check_stop(settings.get("lines", 0), stop)
         rows = model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input
+        # A row's number is part of the key of its random numbers, as a file's is.
         requests = [
             Request(number, prime=str(prime).encode(), **settings)
             for number, prime in enumerate(rows)

@@ -41,6 +41,7 @@ go on:   mlflow ui --backend-store-uri {done.trained.tracking_uri}
 
 def _excerpt(url: str) -> str:
     """The first lines of a sample, without the very first, which may begin in the middle of one."""
+    # The range may end inside a character: "replace".
     text = storage.read_range(url, 0, _EXCERPT_BYTES).decode("utf-8", "replace")
     lines = text.splitlines()[1 : EXCERPT_LINES + 1]
     return "\n".join(f"    {line}" for line in lines)

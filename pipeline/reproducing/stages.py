@@ -83,13 +83,14 @@ def reproduce(recipe: Recipe, root: str, run: Runner, times: StageTimes) -> Repr
     times.done("corpus")
     corpus = check_run(recipe.train, root)
     trained = ensure_trained(recipe.train, root, recipe.name, corpus)
-    if trained.stopped:
+    if trained.stopped:  # it can be resumed, and has no model before that
         return Reproduction(recipe=recipe.name, root=root, built=built, trained=trained)
     times.done("train")
     sample = dataclasses.replace(recipe.sample, model=_model_to_sample(recipe, trained))
     sampled = run_sampling(sample, root, contextlib.nullcontext).result
     times.done("sample")
     assert trained.val_bits_per_byte is not None
+    # Beside what anybody can have without a model, on the same text.
     bits_per_byte = {"model": trained.val_bits_per_byte, **baselines(corpus, "val")}
     times.done("report")
     return Reproduction(

@@ -131,6 +131,7 @@ class Plan:
             "format": FORMAT,
             "identity": self.identity,
             "temperatures": list(config.temperatures),
+            # Digests: a prime may have megabytes.
             "primes": [storage.sha256_bytes(prime) for prime in self.primes],
             "num_chars": config.num_chars,
             **{name: getattr(config, name) for name in _DRAWING},
@@ -177,6 +178,7 @@ def make_plan(config: SampleConfig, model: ModelArtifact) -> Plan:
     vocab = parse_vocab(model.files, model.uri)
     skip = config.unknown == "skip"
     primes = [_readable(text, what, vocab, skip=skip) for what, text in _primes(config)]
+    # A stop text that the model cannot write would never end a file, whatever --unknown says.
     if config.stop:
         _readable(config.stop.encode(), f"stop {config.stop!r}", vocab, skip=False)
     if config.lines:
@@ -235,6 +237,7 @@ def _primes(config: SampleConfig) -> list[tuple[str, bytes]]:
         return [(f"prime_file {config.prime_file}", text)]
     if not config.primes:
         return [(f"prime {config.prime[:40]!r}", config.prime.encode())]
+    # A file from Windows has the same primes as one from here.
     lines = _read(config.primes, "primes").replace(b"\r\n", b"\n").split(b"\n")
     named = [(f"{config.primes}, line {at}", line) for at, line in enumerate(lines, 1) if line]
     if not named:

@@ -106,6 +106,7 @@ def write_samples(job: Job, *, local: bool = False) -> SampleResult:
             plan.precision,
         )
         ends_early = bool(config.stop or config.lines)
+        # Where texts end early nobody knows how many characters there will be: 0 shows no total.
         expected_chars = 0 if ends_early else missing * config.num_chars
         progress = Progress(f"sample {plan.model.name}", expected_chars, "chars")
         write = _write_here if local else write_on_ray
@@ -169,6 +170,7 @@ class _TrackedRun:
 
 def _params(job: Job) -> dict[str, str]:
     """The job's settings as MLflow params, which are text."""
+    # The model is a tag and an input of the run; of the primes a param has room for their number.
     settings = {
         name: value
         for name, value in job.plan.settings.items()

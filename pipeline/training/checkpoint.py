@@ -21,6 +21,7 @@ from pipeline import runs
 from pipeline.errors import DamagedError
 from pipeline.model.about import CorpusReference
 from pipeline.model.artifact import json_bytes
+from pipeline.training.artifact import fetched  # noqa: F401  # an old name; see that file
 from pipeline.training.journal import JournalState
 
 OPTIMIZER = "optimizer.safetensors"

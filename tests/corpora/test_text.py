@@ -124,6 +124,26 @@ SYLLABLE = "\u1112\u1161"  # six bytes; three when composed
             "\ufffd\ud558b".encode(),
             [(0, 0), (6, 7)],
         ),
+        # It leaves alone the one behind it, and what another step says of its end is said once.
+        (
+            b"\xff\xff" + f"{E_ACUTE}a".encode() + b"\xffc",
+            {"unit": "char", "decoding": "replace", "nfc": True},
+            "\ufffd\ufffdéa\ufffdc".encode(),
+            [(0, 0), (3, 1), (6, 2), (8, 5), (12, 7)],
+        ),
+        (
+            SYLLABLE.encode() + b"\xffb",
+            {"unit": "char", "decoding": "replace", "nfc": True},
+            "\ud558\ufffdb".encode(),
+            [(0, 0), (6, 7)],
+        ),
+        # Two changes that make up for each other: behind them offsets are their own again.
+        (
+            b"\xff" + "\u2126\u2126b".encode(),
+            {"unit": "char", "decoding": "replace", "nfc": True},
+            "\ufffd\u03a9\u03a9b".encode(),
+            [],
+        ),
         # One that keeps its length hides none.
         (
             b"\xffa\xff" + "\u0301\u0323b".encode(),

@@ -114,6 +114,9 @@ def test_lines_stop_at_a_line_feed() -> None:
     assert made.made[0].stop.tolist() == [0]  # the token of the line feed
     assert text.count(b"\n") == 2
     assert made.lanes(1, b"ab", lines=True).stop.tolist() == [0]
+    plain, _ = engine()
+    assert plain.lanes(1, b"ab").stop.tolist() == [1, 2]
+    assert plain.lanes(1).stop.tolist() == []
 
 
 def test_requests_start_in_order_as_lanes_become_free() -> None:

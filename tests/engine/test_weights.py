@@ -187,12 +187,12 @@ def test_int8_by_hand() -> None:
     config = ModelConfig(vocab_size=3, cell="rnn", num_layers=1, hidden_size=5)
     weights = random_weights(config)
     weights["head.weight"] = np.array(
-        [[1.27, -0.5, 0.004, 0.0, 0.1], [0, 0, 0, 0, 0], [-254.0, 1, 3, 0, 127]], np.float32
+        [[0.127, -0.05, 0.0004, 0.0, 0.01], [0, 0, 0, 0, 0], [-254.0, 1, 3, 0, 127]], np.float32
     )
     head = Weights(config, weights, "int8").arrays.head
     assert head.panels.shape == (1, 2, 64, 4)  # 5 inputs are two groups of 4
     whole = int8_matrix(head.panels)
-    # By rows the steps are 0.01, 1/127 (all zero) and 2.
+    # By rows the steps are 0.001, 1/127 (all zero) and 2.
     assert whole[0].tolist() == [127, -50, 0, 0, 10, 0, 0, 0]
     assert whole[1].tolist() == [0] * 8
     # 0.5 and 1.5 steps are rounded to the even neighbour, 63.5 too.
@@ -201,7 +201,7 @@ def test_int8_by_hand() -> None:
     assert head.start[:3].tolist() == [-128 * 87, 0, -128 * -61]
     assert (head.start[3:] == 0).all()
     assert head.start.shape == head.scale.shape == (64,)
-    np.testing.assert_allclose(head.scale[:3], [0.01 / 127, 1 / 127**2, 2 / 127], rtol=1e-6)
+    np.testing.assert_allclose(head.scale[:3], [0.001 / 127, 1 / 127**2, 2 / 127], rtol=1e-6)
     assert (head.scale[3:] == 0).all()
 
 

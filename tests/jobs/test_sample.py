@@ -1,4 +1,6 @@
-"""The sampling job as a person runs it: against a real MLflow server, and beside MLflow's own model server."""
+"""The sampling job as a person runs it: against a real MLflow server, and beside MLflow's own model
+server.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,17 @@ from typing import Any
 
 import pytest
 
-from jobs.command import run_command
-from jobs.sample import sample as sample_job
 from pipeline import sampler
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
-from pipeline.registry.tracking import Registry, fetch_model
-from pipeline.sampling.job import sample_files
+from pipeline.registry.fetch import fetch_model
+from pipeline.registry.models import Models
+from pipeline.registry.tracking import Tracking
 from pipeline.sampling.config import SampleConfig
+from pipeline.sampling.run import sample_files
+from tests.jobs.conftest import HOUSE, Run, process
 from tests.registering import registered
 from tests.servers import free_port, mlflow_server, running
-
-HOUSE = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, home: str) -> Iterator[str]
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("MLFLOW_TRACKING_URI", url)
-        Registry(home).promote(registered(home, 32))
+        Models(Tracking(home)).promote(registered(home, 32))
         yield url
 
 
@@ -55,78 +56,71 @@ def tracked(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return server
 
 
-def job(*arguments: object) -> list[str]:
-    return [sys.executable, "jobs/sample.py", *map(str, arguments)]
-
-
 def test_a_job_is_a_run_linked_to_the_model_version(
-    home: str, tracked: str, tmp_path: Path
+    home: str, tracked: str, tmp_path: Path, run: Run, on_local_ray: None
 ) -> None:
     settings = [
-        "--root",
-        home,
-        "--model",
-        "models:/texts@champion",
-        "--output",
-        tmp_path,
-        "--num_workers",
-        2,
-        "--seed",
-        7,
+        *("--root", home, "--model", "models:/texts@champion", "--output", tmp_path),
+        *("--num_workers", 2, "--seed", 7, "--temperature", "0.5,1.0", "--num_files", 3),
+        *("--num_chars", 5000, "--prime", "def "),
     ]
-    settings += [
-        "--temperature",
-        "0.5,1.0",
-        "--num_files",
-        3,
-        "--num_chars",
-        5000,
-        "--prime",
-        "def ",
-    ]
-    done = subprocess.run(job(*settings), capture_output=True, text=True, cwd=HOUSE, check=False)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
+    done = run("sample", *settings)
+    result = done.result
     assert (result["files"], result["written"], result["chars"]) == (6, 6, 30_000)
-    client = Registry(home).client
-    run = client.get_run(result["mlflow_run_id"])
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["model"] == "models:/texts/1"
-    assert (run.data.params["temperatures"], run.data.params["seed"]) == ("[0.5, 1.0]", "7")
-    assert run.data.metrics["mean_nats"] == pytest.approx(result["mean_nats"])
-    version = Registry(home).resolve("models:/texts/1")
+    assert done.log[-1] == f"samples: {tmp_path}/samples.jsonl"
+    client = Tracking(home).client
+    mlflow_run = client.get_run(result["mlflow_run_id"])
+    assert mlflow_run.info.status == "FINISHED"
+    assert mlflow_run.data.tags["model"] == "models:/texts/1"
+    params = mlflow_run.data.params
+    assert (params["temperatures"], params["seed"]) == ("[0.5, 1.0]", "7")
+    assert mlflow_run.data.metrics["mean_nats"] == pytest.approx(result["mean_nats"])
+    version = Models(Tracking(home)).resolve("models:/texts/1")
     assert version.model_id
-    assert [model.model_id for model in run.inputs.model_inputs] == [version.model_id]
-    names = {
-        Path(found.path).name for found in client.list_artifacts(result["mlflow_run_id"], "samples")
+    assert [model.model_id for model in mlflow_run.inputs.model_inputs] == [version.model_id]
+    kept = client.list_artifacts(result["mlflow_run_id"], "samples")
+    assert {Path(file.path).name for file in kept} == {
+        path.name for path in tmp_path.glob("sample*")
     }
-    assert names == {path.name for path in tmp_path.glob("sample*")}
-    again = subprocess.run(job(*settings), capture_output=True, text=True, cwd=HOUSE, check=False)
-    assert json.loads(again.stdout.splitlines()[-1])["written"] == 0
-    assert "starting a local Ray" not in again.stderr
+    assert any(line.startswith("sample: {") for line in done.log)  # the settings, once
+
+
+def test_a_finished_job_run_again_starts_no_ray(
+    home: str, tracked: str, tmp_path: Path, run: Run, no_ray: None
+) -> None:
+    settings = SampleConfig(model="models:/texts/1", output=str(tmp_path), num_chars=100)
+    sample_files(settings, fetch_model(settings.model, home), home, local=True)
+    again = run(
+        "sample", "--root", home, "--model", "models:/texts/1", "--output", tmp_path,
+        "--num_chars", 100, "--temperature", 1.0,
+    )  # fmt: skip
+    assert (again.result["written"], again.result["files"]) == (0, 1)
+    assert not any(line.startswith("sample: {") for line in again.log)
 
 
 @pytest.mark.long
 def test_a_killed_job_run_again_gives_what_an_undisturbed_one_gives(
     home: str, tracked: str, tmp_path: Path
 ) -> None:
-    def settings(name: str) -> list[Any]:
-        return ["--root", home, "--model", "models:/texts/1", "--output", tmp_path / name, "--num_workers", 2,
-                "--num_files", 4, "--num_chars", 1_500_000, "--save_every_s", 0.2]  # fmt: skip
-
-    process = subprocess.Popen(
-        job(*settings("killed")), cwd=HOUSE, start_new_session=True, stderr=subprocess.DEVNULL
+    settings = [
+        *("--root", home, "--model", "models:/texts/1", "--output", str(tmp_path / "killed")),
+        *("--num_workers", "2", "--num_files", "4", "--num_chars", "1500000"),
+        *("--save_every_s", "0.2"),
+    ]
+    job = subprocess.Popen(
+        [sys.executable, "jobs/sample.py", *settings],
+        cwd=HOUSE,
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
     while len(list((tmp_path / "killed" / ".partial").glob("*/part-00002-*"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)  # the driver; Ray's processes end without it
-    process.wait()
-    done = subprocess.run(
-        job(*settings("killed")), capture_output=True, text=True, cwd=HOUSE, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    os.killpg(job.pid, signal.SIGKILL)  # the driver; Ray's processes end without it
+    job.wait()
+    done = process("sample", *settings)
+    assert done.status == 0, done.err
     whole = SampleConfig(
         model="models:/texts/1",
         output=str(tmp_path / "whole"),
@@ -136,9 +130,8 @@ def test_a_killed_job_run_again_gives_what_an_undisturbed_one_gives(
     )
     sample_files(whole, fetch_model(whole.model, home), home, local=True)
     for name in ("samples.jsonl", *(f"sample-{n:05d}.txt" for n in range(4))):
-        assert (tmp_path / "killed" / name).read_bytes() == (
-            tmp_path / "whole" / name
-        ).read_bytes(), name
+        killed = (tmp_path / "killed" / name).read_bytes()
+        assert killed == (tmp_path / "whole" / name).read_bytes(), name
 
 
 def test_mlflows_model_server_gives_what_our_job_gives(
@@ -146,28 +139,24 @@ def test_mlflows_model_server_gives_what_our_job_gives(
 ) -> None:
     port = free_port()
     command = [
-        str(Path(sys.executable).with_name("mlflow")), "models", "serve", "--env-manager", "local", "-m",
-        "models:/texts@champion",
-        "--host", "127.0.0.1", "--port", str(port),
+        str(Path(sys.executable).with_name("mlflow")), "models", "serve", "--env-manager", "local",
+        "-m", "models:/texts@champion", "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
-    body = {
-        "inputs": ["def ", "class "],
-        "params": {"num_chars": 150, "temperature": 0.7, "seed": 5},
-    }
+    primes = ["def ", "class "]
+    params: dict[str, Any] = {"num_chars": 150, "temperature": 0.7, "seed": 5}
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with running(command, f"http://127.0.0.1:{port}/ping", tmp_path / "serve.log", environment):
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/invocations",
-            json.dumps(body).encode(),
+            json.dumps({"inputs": primes, "params": params}).encode(),
             {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60) as response:
             served = json.loads(response.read())["predictions"]
     model = sampler.load_model("models:/texts@champion", home)
     ours = [
-        sampler.sample(model, prime, number=n, **body["params"])
-        for n, prime in enumerate(body["inputs"])
-    ]  # type: ignore[arg-type]
+        sampler.sample(model, prime, number=number, **params) for number, prime in enumerate(primes)
+    ]
     assert served == ours
 
 
@@ -195,62 +184,36 @@ def test_mlflows_model_server_gives_what_our_job_gives(
     ],
 )
 def test_bad_input_is_one_clear_line(
-    home: str, tracked: str, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    home: str, tracked: str, run: Run, no_ray: None, arguments: list[str], message: str
 ) -> None:
-    argv = [
-        "--root",
-        home,
-        *([] if "--model" in arguments else ["--model", "models:/texts/1"]),
-        *arguments,
-    ]
-    with pytest.raises(SystemExit) as exit_:
-        run_command("sample", "sample", SampleConfig, sample_job, argv)
-    shown = capsys.readouterr()
-    assert (exit_.value.code, shown.out) == (2, "")
-    assert len(shown.err.splitlines()) == 1, shown.err
-    assert message in shown.err
+    model = [] if "--model" in arguments else ["--model", "models:/texts/1"]
+    assert message in run("sample", "--root", home, *model, *arguments).refusal
 
 
 def test_an_output_of_other_settings_needs_overwrite(
-    home: str, tracked: str, tmp_path: Path
+    home: str, tracked: str, tmp_path: Path, run: Run, on_local_ray: None
 ) -> None:
-    sampler_settings = [
-        "--root",
-        home,
-        "--model",
-        "models:/texts/1",
-        "--output",
-        str(tmp_path),
-        "--num_chars",
-        "100",
+    settings = [
+        *("--root", home, "--model", "models:/texts/1", "--output", tmp_path),
+        *("--num_chars", 100),
     ]
     (tmp_path / "settings.json").write_text("{}")
-    refused = subprocess.run(
-        job(*sampler_settings), capture_output=True, text=True, cwd=HOUSE, check=False
-    )
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.splitlines()[-1].endswith("choose another --output, or give --overwrite.")
+    refusal = run("sample", *settings).refusal
+    assert refusal.endswith("choose another --output, or give --overwrite.")
     (tmp_path / "keep.me").write_text("not ours")
-    config = SampleConfig(
-        model="models:/texts/1", output=str(tmp_path), num_chars=100, overwrite=True
-    )
-    sample_files(config, fetch_model(config.model, home), home, local=True)
+    assert run("sample", *settings, "--overwrite").result["written"] == 1
     assert (tmp_path / "keep.me").exists()
     assert len((tmp_path / "sample-00000.txt").read_bytes()) == 100
 
 
 def test_a_tracking_server_that_is_down_is_one_line(home: str, tmp_path: Path) -> None:
-    settings = ["--root", home, "--model", "models:/texts@champion"]
-    environment = {
-        **os.environ,
+    """As a process: what libraries say of their retries must not hide the line."""
+    down = {
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     }
-    refused = subprocess.run(
-        job(*settings), capture_output=True, text=True, cwd=HOUSE, env=environment, check=False
-    )
-    assert (refused.returncode, refused.stdout) == (2, "")
-    errors = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert "does not answer" in errors[0]
-    assert "Traceback" not in refused.stderr
+    refused = process("sample", "--root", home, "--model", "models:/texts@champion", **down)
+    assert (refused.status, refused.out) == (2, "")
+    (error,) = [line for line in refused.err.splitlines() if line.startswith("error: ")]
+    assert "does not answer" in error
+    assert "Traceback" not in refused.err

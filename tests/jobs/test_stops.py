@@ -1,4 +1,6 @@
-"""A run that is stopped in every way ends as if it had never stopped: the job as a person runs it, killed for real."""
+"""A run that is stopped in every way ends as if it had never stopped: the job as a person runs it,
+killed for real.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +19,24 @@ import psutil
 import pytest
 import torch
 
+from pipeline import runs
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
-from pipeline.training import checkpoint, loop
+from pipeline.training import loop
 from pipeline.training.config import TrainConfig
 from pipeline.training.journal import rows
 from pipeline.training.trainer import Trainer
+from tests.jobs.conftest import HOUSE
 from tests.training.conftest import Kept
 
-HOUSE = Path(__file__).parent.parent.parent
-STEPS, EVERY = 600, 50
+STEPS = 600
+EVERY = 50
 SETTINGS: dict[str, Any] = {  # and what the default recipe would set otherwise
-    "corpus": "texts", "num_layers": 1, "hidden_size": 96, "global_batch_size": 24, "seq_len": 32, "dropout": 0.2,
-    "optimizer": "adam", "learning_rate": 0.002, "schedule": "constant", "warmup_steps": 0, "max_steps": STEPS,
-    "max_epochs": 0, "eval_every": 200, "checkpoint_every": EVERY, "patience": 3, "num_workers": 1,
+    "corpus": "texts", "num_layers": 1, "hidden_size": 96, "global_batch_size": 24, "seq_len": 32,
+    "dropout": 0.2, "optimizer": "adam", "learning_rate": 0.002, "schedule": "constant",
+    "warmup_steps": 0, "max_steps": STEPS, "max_epochs": 0, "eval_every": 200,
+    "checkpoint_every": EVERY, "patience": 3, "num_workers": 1,
 }  # fmt: skip
 
 
@@ -53,12 +58,11 @@ class Job:
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints of the only run."""
-        (run,) = [*(self.root / "runs").glob("*")] or [Path("/nowhere")]
-        return (
-            [checkpoint.step_of(name) for name in checkpoint.complete(str(run))]
-            if run.exists()
-            else []
-        )
+        folders = list((self.root / "runs").glob("*"))
+        if not folders:
+            return []
+        (run,) = folders
+        return [runs.step_of(name) for name in runs.complete(str(run))]
 
     def wait_for(self, step: int) -> None:
         for _ in range(1200):
@@ -150,7 +154,7 @@ def test_ctrl_c_and_a_killed_worker_change_nothing(home: Path) -> None:
             Trainer(TrainConfig(**SETTINGS), open_corpus(str(home), "texts"), torch.device("cpu")),
             kept,
         )
-    last = Path(result["run"], checkpoint.name(STEPS))
+    last = Path(result["run"], runs.checkpoint_name(STEPS))
     for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
         assert (last / name).read_bytes() == kept.files[STEPS][name], name
     journal = rows(Path(result["run"], "metrics.jsonl").read_bytes())
@@ -162,7 +166,9 @@ def test_ctrl_c_and_a_killed_worker_change_nothing(home: Path) -> None:
 
 @pytest.mark.long
 def test_any_sequence_of_stops_ends_alike(home: Path, tmp_path: Path) -> None:
-    """Two workers; SIGTERM, a killed worker, the killed driver, the whole killed cluster, against an undisturbed run."""
+    """Two workers; SIGTERM, a killed worker, the killed driver, the whole killed cluster, against
+    an undisturbed run.
+    """
     whole = json.loads(Job(home, *flags(num_workers=2, max_steps=1500)).end()[1])
     Path(whole["run"]).rename(home / "whole")
     job = Job(home, *flags(num_workers=2, max_steps=1500))
@@ -188,7 +194,8 @@ def test_any_sequence_of_stops_ends_alike(home: Path, tmp_path: Path) -> None:
     assert status == 0
     last = Path(json.loads(line)["run"])
     for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
-        ours, theirs = (folder / checkpoint.name(1500) / name for folder in (last, home / "whole"))
+        ours = last / runs.checkpoint_name(1500) / name
+        theirs = home / "whole" / runs.checkpoint_name(1500) / name
         assert ours.read_bytes() == theirs.read_bytes(), name
     journals = [rows((folder / "metrics.jsonl").read_bytes()) for folder in (last, home / "whole")]
     assert stable(journals[0]) == stable(journals[1])

@@ -31,8 +31,11 @@ from pipeline.model.scoring import (
 SYMBOLS = 6
 
 
-def made(cell: Any = "lstm", layers: int = 2) -> CharRNN:
-    network = CharRNN(ModelConfig(vocab_size=SYMBOLS, cell=cell, num_layers=layers, hidden_size=5))
+def made(cell: Any = "lstm", layers: int = 2, embedding: int = 0) -> CharRNN:
+    config = ModelConfig(
+        vocab_size=SYMBOLS, cell=cell, num_layers=layers, hidden_size=5, embedding_size=embedding
+    )
+    network = CharRNN(config)
     initialize(network, 1)
     return network
 
@@ -182,6 +185,31 @@ def test_the_lanes_that_are_asked_for_are_read() -> None:
     assert list(score(network, tokens, bounds, range(0))) == []
     nothing = summed_nats(network, tokens, bounds, range(0))
     assert nothing.tolist() == [0.0]
+
+
+def test_a_text_is_read_once_and_no_further_than_a_lane_goes() -> None:
+    reads = []
+
+    class Noted(Tokens):
+        def read(self, start: int, stop: int) -> np.ndarray:
+            reads.append((start, stop))
+            return super().read(start, stop)
+
+    tokens = Noted([text(301).read(0, 301)])
+    # The first lane ends with the first batch, the second goes on.
+    list(score(made(), tokens, [0, 128, 300]))
+    assert reads == [(0, 129), (128, 257), (256, 301)]
+
+
+def test_a_text_is_scored_on_the_networks_device() -> None:
+    """On "meta", which has shapes but no numbers: the one other device that every machine has."""
+    network = made("gru", embedding=3).to("meta")
+    bounds = lane_bounds(300, 2)
+    (batch, *_) = score(network, text(300), bounds)
+    assert batch.nats.device.type == "meta"
+    assert batch.nats.shape == (128, 2)
+    assert summed_nats(network, text(300), bounds).device.type == "meta"
+    assert summed_nats(made(), text(300), bounds).device.type == "cpu"
 
 
 def test_the_sum_is_in_float64() -> None:

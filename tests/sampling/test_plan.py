@@ -332,7 +332,7 @@ def test_a_model_of_characters_takes_text_alone(tmp_path: Path) -> None:
 def test_a_stop_text_must_be_writable_whatever_unknown_says() -> None:
     assert planned(stop="c").config.stop == "c"
     for unknown in ("refuse", "skip"):
-        with pytest.raises(InputError, match="^stop 'x' has symbols outside the vocab"):
+        with pytest.raises(InputError, match=r"^stop 'x' has symbols outside the vocab"):
             planned(stop="x", unknown=unknown)
 
 

@@ -141,7 +141,7 @@ def test_overwriting_leaves_the_new_settings_files_alone(
 
 # In processes of their own.
 
-# What `sample_files` does in this process, but for its progress: importing that takes MLflow's 2-3 s.
+# What `sample_files` does, but for its progress: to import that takes MLflow's 2-3 s.
 JOB = """
 import json, sys
 from pathlib import Path
@@ -200,8 +200,8 @@ def test_a_killed_process_loses_and_shows_nothing_half(
     have been.
     """
     out = tmp_path / "out"
-    command = job(out, num_files=6, num_chars=400_000, save_every_s=0.05)
-    whole = here(tmp_path / "whole", model, num_files=6, num_chars=400_000)
+    command = job(out, num_files=6, num_chars=120_000, save_every_s=0.02)
+    whole = here(tmp_path / "whole", model, num_files=6, num_chars=120_000)
     assert whole.written == 6
     expected = texts(tmp_path / "whole")
     # Of the first run the beginnings are left; of the second some more of each.

@@ -1,4 +1,4 @@
-"""One actor's writing: files appear whole; long ones are saved as they grow, and go on from there."""
+"""One actor's writing: files appear whole, and long ones go on from where they were saved."""
 
 from __future__ import annotations
 

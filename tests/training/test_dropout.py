@@ -57,6 +57,13 @@ def test_a_mask_has_the_type_of_what_it_masks() -> None:
     assert single.max().item() == pytest.approx(1 / 0.7, rel=1e-7)
 
 
+def test_a_mask_is_made_where_the_outputs_are() -> None:
+    # The meta device computes shapes alone, and mixes with no other.
+    elsewhere = torch.empty(SHAPE, device="meta")
+    mask = dropout_mask(elsewhere, range(2), 0.3, SEED, STEP, LAYER)
+    assert (mask.device.type, mask.shape) == ("meta", SHAPE)
+
+
 def test_a_lanes_mask_does_not_depend_on_who_computes_it() -> None:
     whole = dropout_mask(torch.empty(9, 10, 7), range(10), 0.3, seed=1, step=5, layer=0)
     part = dropout_mask(torch.empty(9, 3, 7), range(4, 7), 0.3, seed=1, step=5, layer=0)

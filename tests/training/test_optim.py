@@ -125,6 +125,11 @@ def test_gradients_are_views_of_one_buffer_in_the_order_of_the_parameters() -> N
     assert gradient.gradient.tolist() == [1.0] * 8
 
 
+def test_the_buffer_is_where_the_model_is() -> None:
+    gradient = FlatGradient(nn.Linear(3, 2, device="meta"), extras=2)
+    assert (gradient.buffer.device.type, gradient.buffer.shape) == ("meta", (10,))
+
+
 def test_the_sum_over_ranks_is_divided_by_all_targets_but_not_what_rides_along() -> None:
     gradient = flat(3.0, 4.0)
     gradient.extras.copy_(torch.tensor([10.0, 1.0]))

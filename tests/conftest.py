@@ -40,6 +40,7 @@ MODULES = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Name the process that each test runs in: see above. The long ones first, so that they do not
     end alone.

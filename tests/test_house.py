@@ -184,7 +184,7 @@ def test_what_reads_a_command_line_imports_no_engine(name: str) -> None:
 
 
 def test_a_model_is_sampled_without_torch() -> None:
-    """The engine needs numpy and numba: importing torch takes three seconds, ray and mlflow more."""
+    """The engine needs numpy and numba. torch takes 3 s to import, ray and mlflow more."""
     code = (
         "import sys, pipeline.engine.opening; print(*{'torch', 'ray', 'mlflow'} & set(sys.modules))"
     )

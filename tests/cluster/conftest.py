@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -12,8 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +52,6 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
             wait_for(dashboard, process)
-            wait_for_agent(f"http://127.0.0.1:{dashboard}", token.read_text())
             yield {
                 **environment,
                 "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
@@ -84,20 +80,3 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
                 return
         time.sleep(0.25)
     raise TimeoutError(f"nothing listens on {port}")
-
-
-def wait_for_agent(address: str, token: str) -> None:
-    """Until the head takes a job: it refuses them for some seconds after its dashboard answers."""
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    for attempt in range(120):
-        job = json.dumps({"entrypoint": "true", "submission_id": f"ready-{attempt}"})
-        request = urllib.request.Request(f"{address}/api/jobs/", job.encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=60):
-                return
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code != 500:
-                raise
-        time.sleep(0.5)
-    raise TimeoutError("no agent of the head takes jobs")

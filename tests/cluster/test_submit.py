@@ -31,8 +31,16 @@ def ray(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
     )
 
 
-def submit(environment: dict[str, str], *entry: str) -> subprocess.CompletedProcess[str]:
-    return ray(environment, "submit", "--working-dir", ".", "--", *entry)
+def submit(
+    environment: dict[str, str], *entry: str, options: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Submit a job. A head refuses jobs for some seconds after its dashboard answers."""
+    for _ in range(10):
+        done = ray(environment, "submit", *options, "--working-dir", ".", "--", *entry)
+        if "No available agent" not in done.stdout + done.stderr:
+            break
+        time.sleep(1)
+    return done
 
 
 def test_training_is_submitted_and_shares_root_and_registry(head: dict[str, str]) -> None:
@@ -184,8 +192,8 @@ def test_a_stopped_job_leaves_a_run_that_can_be_resumed(
         "--eval_every=1500",
         "--checkpoint_every=20",
     ]
-    options = ["--no-wait", "--submission-id", "to-be-stopped", "--working-dir", "."]
-    submitted = ray(environment, "submit", *options, "--", *entry)
+    options = ("--no-wait", "--submission-id", "to-be-stopped")
+    submitted = submit(environment, *entry, options=options)
     assert submitted.returncode == 0, submitted.stdout
     wait_until(lambda: list((tmp_path / "root").glob("runs/*/checkpoint-*/digests.json")))
     assert ray(environment, "stop", "to-be-stopped").returncode == 0

@@ -46,6 +46,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         *[RAY, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1"],
         *[f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"],
         *[f"--ray-client-server-port={free_port()}", f"--temp-dir={temporary}"],
+        # By default 52365, which the tests' local Ray may hold: then this head takes no jobs.
+        f"--dashboard-agent-listen-port={free_port()}",
         *["--object-store-memory=200000000", "--disable-usage-stats"],
     ]
     with (tmp_path / "head.log").open("w") as log:

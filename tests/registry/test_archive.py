@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +134,9 @@ def test_another_archive_than_the_one_that_was_meant_is_refused(good: Path) -> N
 
 def test_a_place_that_cannot_be_written_or_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InputError, match=r"cannot write \S+/file/x.zip: \w+: .*Choose another URL"):
+    with pytest.raises(
+        InputError, match=r"^cannot write \S+/x\.zip: \w+: .*[^X]\. Choose another URL\.$"
+    ):
         write_archive(str(tmp_path / "file" / "x.zip"), CARRIED, "")
     with pytest.raises(InputError, match=r"cannot read archive /nowhere\.zip"):
         read_archive("/nowhere.zip")
@@ -270,7 +273,7 @@ def test_a_tampered_archive_is_refused_by_name(good: Path, change: Change, messa
     bad = tampered(good, change)
     with pytest.raises(InputError, match=message) as refused:
         read_archive(bad)
-    assert bad in str(refused.value)
+    assert re.match(re.escape(bad) + r"(: \S|/\S| is not )", str(refused.value))
 
 
 @pytest.mark.parametrize(
@@ -322,7 +325,9 @@ def test_half_an_archive_is_refused(good: Path, tmp_path: Path) -> None:
     whole = good.read_bytes()
     half = tmp_path / "half.zip"
     half.write_bytes(whole[:-200])
-    with pytest.raises(DamagedError, match=r"half.zip is not a whole zip archive \(.+\); get it"):
+    with pytest.raises(
+        DamagedError, match=r"half\.zip is not a whole zip archive \(.+[^X]\); get it again\.$"
+    ):
         read_archive(str(half))
     flipped = tmp_path / "flipped.zip"
     for at in range(len(whole) - 700, len(whole), 3):  # the directory, byte by byte
@@ -338,7 +343,9 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
         for name in NAMES:
             bomb.writestr(name, b"\0" * 1_000_000)
-    with pytest.raises(InputError, match=r"weights.safetensors is compressed, which no .* get it"):
+    with pytest.raises(
+        InputError, match=r"bomb\.zip: weights\.safetensors is compressed, .*; get it"
+    ):
         read_archive(str(path))
 
 
@@ -357,7 +364,9 @@ def test_a_member_has_a_largest_size(good: Path, monkeypatch: pytest.MonkeyPatch
     limit(weights, 9000)
     assert read_archive(url) == CARRIED
     limit(weights, 8999)
-    with pytest.raises(InputError, match=r"LICENCE.txt has more than 8,999 bytes; it is not a mo"):
+    with pytest.raises(
+        InputError, match=r"bad\.zip: LICENCE\.txt has more than 8,999 bytes; it is"
+    ):
         read_archive(url)
     limit(weights - 1, 9000)
     with pytest.raises(InputError, match=r"weights.safetensors has more than [\d,]+ bytes"):

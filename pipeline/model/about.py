@@ -5,7 +5,7 @@ Each section that crosses a joint is a frozen dataclass whose to_json is what st
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from pipeline.errors import DamagedError, InputError
@@ -55,7 +55,7 @@ class Lineage:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Lineage:
-        return cls(**{**value, "sources": tuple(value.get("sources", []))})
+        return cls(**{**_known(cls, value), "sources": tuple(value.get("sources", []))})
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class PrecisionCheck:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> PrecisionCheck:
-        return cls(**value)
+        return cls(**_known(cls, value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,3 +194,9 @@ def _are_counts(pairs: Any, symbols: int) -> bool:
         and 0 <= pair[1] < MAX_COUNT
         for pair in pairs
     )
+
+
+def _known(section: Any, value: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a section that this version knows; a later one may have written more."""
+    names = {each.name for each in fields(section)}
+    return {name: item for name, item in value.items() if name in names}

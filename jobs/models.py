@@ -63,8 +63,8 @@ def promote(values: Values, root: str) -> dict[str, Any]:
 
     models = _registry(root)
     result = catalogue.promote(models, models.named(values["model"]))
-    log.info("%s is the champion; before: %s", result["model"], result["before"] or "none")
-    return result
+    log.info("%s is the champion; before: %s", result.model, result.before or "none")
+    return result.to_json()
 
 
 def compare(values: Values, root: str) -> dict[str, Any]:
@@ -74,10 +74,10 @@ def compare(values: Values, root: str) -> dict[str, Any]:
     one = models.named(values["one"])
     other = models.named(values["other"])
     result = catalogue.compare(models, one, other, root, values["corpus"])
-    head = ("model", f"bits per byte, {result['text']}, {result['figures']}")
-    scores = [(uri, f"{score:.4f}") for uri, score in result["val_bits_per_byte"].items()]
+    head = ("model", f"bits per byte, {result.text}, {result.figures}")
+    scores = [(uri, f"{score:.4f}") for uri, score in result.val_bits_per_byte.items()]
     show_table([head, *scores])
-    return result
+    return result.to_json()
 
 
 def export(values: Values, root: str) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def export(values: Values, root: str) -> dict[str, Any]:
     models = _registry(root)
     version = models.named(values["model"])
     result = export_model(models, version, root, storage.absolute(values["archive"]))
-    log.info("%s: give its SHA-256 with it: %s", result["archive"], result["sha256"])
-    return result
+    log.info("%s: give its SHA-256 with it: %s", result.archive, result.sha256)
+    return result.to_json()
 
 
 def import_(values: Values, root: str) -> dict[str, Any]:

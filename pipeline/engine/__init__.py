@@ -3,7 +3,7 @@ an order of its own.
 
     opening (a model's files) -> weights (laid out) -> engine -> lanes (texts in the making)
     request (one text)                                             |
-                                                         kernels, tiles (compiled steps)
+                                                         kernels, step, arithmetic, tiles (compiled)
 
     compiling (the cache of compiled code)   cuda (the same on a GPU)   precision (int8 or fp32)
 

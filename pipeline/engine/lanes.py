@@ -16,9 +16,10 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from pipeline.corpora.vocab import Vocab, describe, symbols_of
-from pipeline.engine import kernels
-from pipeline.engine.kernels import FIELDS, Buffers, LaneArrays, StateArrays, TextArrays
+from pipeline.engine import kernels, step
+from pipeline.engine.kernels import FIELDS, LaneArrays, TextArrays
 from pipeline.engine.request import LINE, Piece, Request
+from pipeline.engine.step import Buffers, StateArrays
 from pipeline.engine.tiles import COLUMNS, GROUP
 from pipeline.engine.weights import Weights, padded
 from pipeline.errors import DamagedError, InputError
@@ -180,7 +181,7 @@ class Lanes:
         it.
         """
         return float(
-            kernels.score(
+            step.score(
                 np.ascontiguousarray(tokens, np.int64),
                 self.weights.config.traits.code,
                 self.weights.arrays,

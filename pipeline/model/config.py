@@ -2,7 +2,7 @@
 the row names.
 
 A new cell needs, besides its row: a torch.nn module of that name (network.py runs it), a function
-of that name in engine/kernels.py (one layer's step for one lane), and its code in that file's
+of that name in engine/step.py (one layer's step for one lane), and its code in that file's
 `_step_cell`.
 """
 

@@ -79,6 +79,50 @@ class VersionLineage:
         }
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions' bits per byte on one text, by version; the better one, and by how much.
+
+    `figures` says whether they were registered with the versions or scored for this.
+    """
+
+    text: str
+    figures: str
+    val_bits_per_byte: dict[str, float]
+    better: str
+    by: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An archive that was written: of which version, where, its SHA-256 (hex), and the number of
+    source documents whose digests it carries.
+    """
+
+    model: str
+    archive: str
+    sha256: str
+    documents: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """An alias that was given to a version, and the version that had it before, if any had."""
+
+    model: str
+    alias: str
+    before: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 def list_models(models: Models, name: str = "") -> list[ModelRow]:
     """A row for each registered version, by name and number."""
     versions = models.versions_of(name) if name else models.versions()
@@ -120,7 +164,7 @@ def lineage(
 
 def compare(
     models: Models, one: ModelVersion, other: ModelVersion, root: str, corpus: str = ""
-) -> dict[str, Any]:
+) -> Comparison:
     """Two versions' bits per byte on one validation text.
 
     That is their registered figures when both learned one corpus version; else both are scored on
@@ -138,28 +182,23 @@ def compare(
         text = f"{opened.name}@{opened.version}"
         figures = "scored now"
     better = one if scores[0] <= scores[1] else other
-    return {
-        "text": f"val of {text}",
-        "figures": figures,
-        "val_bits_per_byte": {one.uri: scores[0], other.uri: scores[1]},
-        "better": better.uri,
-        "by": abs(scores[0] - scores[1]),
-    }
+    return Comparison(
+        text=f"val of {text}",
+        figures=figures,
+        val_bits_per_byte={one.uri: scores[0], other.uri: scores[1]},
+        better=better.uri,
+        by=abs(scores[0] - scores[1]),
+    )
 
 
-def export_model(models: Models, version: ModelVersion, root: str, url: str) -> dict[str, Any]:
+def export_model(models: Models, version: ModelVersion, root: str, url: str) -> Exported:
     """Write a version as one archive (archive.py)."""
     origin = lineage(models, version, root, documents=None)
     # The card is the version's description: the file beside the weights is for who browses MLflow.
     files = {**models.download(version), CARD: version.description.encode()}
     carried = Carried(version.name, version.version, files, version.tags, origin.to_json())
     digest = write_archive(url, carried, licence_text(version, origin.sources or Lineage()))
-    return {
-        "model": version.uri,
-        "archive": url,
-        "sha256": digest,
-        "documents": len(origin.documents),
-    }
+    return Exported(version.uri, url, digest, len(origin.documents))
 
 
 def import_model(models: Models, url: str, name: str = "", sha256: str = "") -> ModelVersion:
@@ -186,15 +225,11 @@ def import_model(models: Models, url: str, name: str = "", sha256: str = "") -> 
     return version
 
 
-def promote(models: Models, version: ModelVersion) -> dict[str, Any]:
+def promote(models: Models, version: ModelVersion) -> Promotion:
     """Make a version the champion, whatever the figures say."""
     before = models.champion(version.name)
     models.promote(version)
-    return {
-        "model": version.uri,
-        "alias": CHAMPION,
-        "before": before.uri if before else None,
-    }
+    return Promotion(version.uri, CHAMPION, before.uri if before else None)
 
 
 def parameters(models: Models, version: ModelVersion) -> int:

@@ -21,13 +21,13 @@ HOUSE = Path(__file__).parent.parent.parent
 # and how often its code came from the disk.
 MULTIPLY = """
 import numpy as np
-from pipeline.engine import kernels
+from pipeline.engine import step
 
 out = np.zeros((1, 64), np.float32)
 x = np.array([[2.0, 3.0]], np.float32)
 panel = np.arange(128, dtype=np.float32)
-kernels._multiply_floats(out.ctypes.data, out.strides[0], x, panel.ctypes.data, 1)
-hits = sum(kernels._multiply_floats.stats.cache_hits.values())
+step._multiply_floats(out.ctypes.data, out.strides[0], x, panel.ctypes.data, 1)
+hits = sum(step._multiply_floats.stats.cache_hits.values())
 print(*out[0, :3].tolist(), hits)
 """
 
@@ -52,7 +52,7 @@ def test_an_edit_of_any_source_compiles_anew(tmp_path: Path) -> None:
     # Input k adds x[k] * panel[k, column]: 2 * column + 3 * (64 + column).
     assert multiplied(tmp_path) == [192.0, 197.0, 202.0, 0]
     assert multiplied(tmp_path) == [192.0, 197.0, 202.0, 1]
-    # kernels.py, in which the function stands, is left as it is.
+    # step.py, in which the function stands, is left as it is.
     path = tmp_path / "pipeline" / "engine" / "tiles.py"
     code = path.read_text()
     edited = code.replace(
@@ -65,9 +65,10 @@ def test_an_edit_of_any_source_compiles_anew(tmp_path: Path) -> None:
 
 def test_the_digest_covers_all_that_compiled_code_is_made_of() -> None:
     names = {str(path.relative_to(HOUSE / "pipeline")) for path in compiling._SOURCES}
-    assert {"engine/kernels.py", "engine/tiles.py", "engine/compiling.py"} <= names
-    # Modules whose functions and constants are built into the code: what these two import.
-    for module in ("kernels", "tiles"):
+    own = {f"engine/{name}.py" for name in ("kernels", "step", "arithmetic", "tiles", "compiling")}
+    assert own <= names
+    # Modules whose functions and constants are built into the code: what these import.
+    for module in ("kernels", "step", "arithmetic", "tiles"):
         tree = ast.parse((HOUSE / "pipeline" / "engine" / f"{module}.py").read_text())
         imported = {
             node.module.removeprefix("pipeline.").replace(".", "/") + ".py"

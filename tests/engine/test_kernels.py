@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from pipeline.corpora.vocab import Vocab
-from pipeline.counter_rng import uniforms
 from pipeline.engine import kernels
 from pipeline.engine.engine import Engine
 from pipeline.engine.lanes import stop_borders
 from pipeline.engine.request import Request
 from pipeline.model.network import CharRNN
-from tests.engine.small import VOCAB, engine, fed, last_pieces
+from tests.engine.small import VOCAB, engine, last_pieces
 
 PRECISIONS = ("fp32", "int8")
 CELLS = ("lstm", "gru", "rnn")
@@ -29,65 +28,6 @@ CELLS = ("lstm", "gru", "rnn")
 
 def some_tokens() -> torch.Tensor:
     return torch.randint(len(VOCAB), (6, 9), generator=torch.Generator().manual_seed(1))
-
-
-# One step
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("embedding", [0, 6])
-@pytest.mark.parametrize("size", [7, 24, 70])
-def test_a_step_is_the_models_step(cell: str, embedding: int, size: int) -> None:
-    made, model = engine(cell, embedding=embedding, size=size)
-    tokens = some_tokens()
-    with torch.no_grad():
-        expected, _ = model(tokens, model.initial_state(9))
-    np.testing.assert_allclose(fed(made, tokens.numpy()), expected.numpy(), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_int8_is_near_the_model(cell: str) -> None:
-    made, model = engine(cell, size=70, precision="int8")
-    tokens = some_tokens()
-    with torch.no_grad():
-        expected, _ = model(tokens, model.initial_state(9))
-    difference = np.abs(fed(made, tokens.numpy()) - expected.numpy()).max()
-    assert 0 < difference < 0.05
-
-
-def test_int8_adds_whole_numbers() -> None:
-    made, _ = engine(size=70, precision="int8")
-    lanes = made.lanes(3)
-    arrays = made.weights.arrays
-    kernels.feed(
-        np.array([1, 2, 3]),
-        3,
-        made.weights.config.traits.code,
-        arrays,
-        lanes.state,
-        lanes.buffers,
-    )
-    # The head's product, by hand.
-    panels, start, scale = arrays.head
-    whole = panels.transpose(0, 2, 1, 3).reshape(64, -1).astype(np.int64)
-    activations = lanes.state.int8_activations[-1].astype(np.int64)
-    sums = activations @ whole.T + start
-    assert abs(sums).max() > 1000
-    expected = arrays.head_bias + sums.astype(np.float32) * scale
-    np.testing.assert_array_equal(lanes.buffers.logits, expected)
-
-
-def test_int8_activations_are_the_rounded_hidden_state() -> None:
-    made, _ = engine(size=7, precision="int8")
-    lanes = made.lanes(2)
-    lanes.start("x", Request(0, 50))
-    lanes.start("y", Request(1, 300))
-    lanes.advance()
-    hidden = lanes.state.hidden[:, 0]
-    assert abs(hidden).max() > 0.1
-    activations = lanes.state.int8_activations[:, 0, :7].astype(int)
-    np.testing.assert_array_equal(activations, np.floor(hidden * np.float32(127) + 128.5))
-    assert (lanes.state.int8_activations[:, 0, 7:] == 128).all()
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -111,37 +51,6 @@ def test_neither_lane_mates_nor_lane_nor_width_change_a_sample(cell: str, precis
             written[piece.name] = written.get(piece.name, b"") + piece.text
         assert [written[n] for n in range(130)] == texts, width
     assert made.sample(wanted[::-1])[::-1] == texts
-
-
-# Arithmetic of our own
-
-
-def test_tanh_and_sigmoid_are_near_the_functions() -> None:
-    x = np.concatenate([np.linspace(-12, 12, 4001), [-1e30, -9, 0, 9, 1e30]]).astype(np.float32)
-    ours = np.array([kernels._tanh(value) for value in x])
-    assert abs(ours - np.tanh(x.astype(np.float64))).max() < 4.5e-7
-    # Not above 1 by more than the last bit: as an int8 activation it must not wrap round.
-    assert np.float32(abs(ours).max()) <= np.nextafter(np.float32(1), np.float32(2))
-    sigmoid = np.array([kernels._sigmoid(value) for value in x])
-    assert abs(sigmoid - 1 / (1 + np.exp(-np.clip(x, -80, 80).astype(np.float64)))).max() < 3e-7
-
-
-def test_exp_is_near_the_function_and_zero_far_below() -> None:
-    x = -np.concatenate([np.linspace(0, 699.9, 5000), np.geomspace(1e-9, 1, 100)])
-    ours = np.array([kernels._exp(value) for value in x])
-    np.testing.assert_allclose(ours, np.exp(x), rtol=5e-16)
-    assert kernels._exp(0.0) == 1.0
-    for value in (-700.0, -701.0, -1e9, -math.inf):
-        assert kernels._exp(value) == 0.0
-    assert kernels._exp(-699.999) > 0
-
-
-def test_random_numbers_are_the_counters() -> None:
-    keys = [0, 1, 2**63, 2**64 - 1]
-    expected = uniforms(keys, 0, 50)
-    for row, key in zip(expected, keys, strict=True):
-        ours = [kernels._uniform(np.uint64(key), position) for position in range(50)]
-        assert ours == row.tolist()
 
 
 # What is drawn
@@ -216,15 +125,6 @@ def test_the_nats_are_the_models() -> None:
     expected = functional.cross_entropy(logits[1:, 0], tokens[2:], reduction="sum").item()
     assert pieces[-1].nats == pytest.approx(expected, rel=1e-5)
     assert pieces[-1].sampled == 400
-
-
-def test_a_score_is_the_models() -> None:
-    made, model = engine()
-    tokens = torch.randint(len(VOCAB), (50, 3), generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        logits, _ = model(tokens[:-1], model.initial_state(3))
-    expected = functional.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten()).item()
-    assert made.score(tokens.numpy()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_unknown_token_is_neither_drawn_nor_counted() -> None:

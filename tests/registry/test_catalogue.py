@@ -100,28 +100,28 @@ def test_an_empty_registry_is_an_empty_list(tmp_path: Path) -> None:
 
 def test_whoever_promotes_says_who_was_champion(home: str, models: Models) -> None:
     one, two = (registered(home, size, "promoted") for size in (24, 16))
-    assert promote(models, one) == {
+    assert promote(models, one).to_json() == {
         "model": "models:/promoted/1",
         "alias": "champion",
         "before": None,
     }
-    assert promote(models, two)["before"] == "models:/promoted/1"  # though its figure is worse
+    assert promote(models, two).before == "models:/promoted/1"  # though its figure is worse
     assert models.named("promoted").version == "2"
     assert list_models(models, "promoted")[1].aliases == ["champion"]
 
 
 def test_two_versions_compare_by_their_registered_figures(home: str, models: Models) -> None:
     one, two = (models.resolve(f"models:/texts/{number}") for number in (1, 2))
-    assert compare(models, one, two, home) == {
+    assert compare(models, one, two, home).to_json() == {
         "text": f"val of texts@{open_corpus(home, 'texts').version}",
         "figures": "registered",
         "val_bits_per_byte": {"models:/texts/1": 3.75, "models:/texts/2": 2.5},
         "better": "models:/texts/2",
         "by": 1.25,
     }
-    assert compare(models, two, one, home)["better"] == "models:/texts/2"
-    assert compare(models, two, one, home)["by"] == 1.25
-    assert compare(models, one, one, home)["better"] == "models:/texts/1"
+    assert compare(models, two, one, home).better == "models:/texts/2"
+    assert compare(models, two, one, home).by == 1.25
+    assert compare(models, one, one, home).better == "models:/texts/1"
 
 
 @pytest.mark.parametrize("fingerprint", ["same", "other"])
@@ -133,12 +133,12 @@ def test_two_versions_compare_on_a_text_when_one_is_named_or_they_learned_two(
         two.tags["corpus_fingerprint"] = "f" * 64
     found = compare(models, one, two, home, "texts" if fingerprint == "same" else "")
     version = open_corpus(home, "texts").version
-    assert (found["figures"], found["text"]) == ("scored now", f"val of texts@{version}")
-    scores = list(found["val_bits_per_byte"].values())
-    assert list(found["val_bits_per_byte"]) == ["models:/texts/1", "models:/texts/2"]
+    assert (found.figures, found.text) == ("scored now", f"val of texts@{version}")
+    scores = list(found.val_bits_per_byte.values())
+    assert list(found.val_bits_per_byte) == ["models:/texts/1", "models:/texts/2"]
     assert all(5 < score < 9 for score in scores)  # untrained
-    assert found["by"] == abs(scores[0] - scores[1])
-    assert found["better"] == ("models:/texts/1" if scores[0] <= scores[1] else "models:/texts/2")
+    assert found.by == abs(scores[0] - scores[1])
+    assert found.better == ("models:/texts/1" if scores[0] <= scores[1] else "models:/texts/2")
 
 
 def test_a_model_has_as_many_parameters_as_its_network(models: Models) -> None:
@@ -240,13 +240,13 @@ def test_a_model_goes_from_one_registry_to_another(
     archive = str(tmp_path / "texts.zip")
     exported = export_model(models, version, home, archive)
     again = export_model(models, version, home, f"{archive}2")
-    assert exported == {
+    assert exported.to_json() == {
         "model": "models:/texts/2",
         "archive": archive,
         "sha256": storage.sha256(archive),
         "documents": 14,
     }
-    assert again["sha256"] == exported["sha256"]
+    assert again.sha256 == exported.sha256
     with zipfile.ZipFile(archive) as opened:
         members = {name: opened.read(name) for name in opened.namelist()}
     assert members["LICENCE.txt"].decode() == (
@@ -260,7 +260,7 @@ def test_a_model_goes_from_one_registry_to_another(
 
     root = str(tmp_path / "there")
     Tracking(root)  # MLflow downloads from the registry that was opened last
-    imported = import_model(there, archive, sha256=exported["sha256"])
+    imported = import_model(there, archive, sha256=exported.sha256)
     assert imported.uri == "models:/texts/1"
     assert there.champion("texts") is None  # no alias moves
     assert there.named("texts") == imported

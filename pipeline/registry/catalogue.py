@@ -181,6 +181,7 @@ def compare(
         scores = [score_on(models, version, opened, EVAL_LANES) for version in (one, other)]
         text = f"{opened.name}@{opened.version}"
         figures = "scored now"
+    # Of equals the first: whoever compares names the one in use first.
     better = one if scores[0] <= scores[1] else other
     return Comparison(
         text=f"val of {text}",
@@ -208,12 +209,13 @@ def import_model(models: Models, url: str, name: str = "", sha256: str = "") -> 
     """
     carried = read_archive(url, sha256)
     name = name or carried.name
-    _check_name(name)
+    _check_name(name)  # also the archive's own: it comes from elsewhere
     tags = {
         IMPORTED_TAG: f"{carried.name}/{carried.version} in {url}",
         SETTINGS_TAG: carried.tags.get(SETTINGS_TAG, ""),
     }
     run_id = carried.tags.get(RUN_TAG) or runs.new_run_id()
+    # No figure of the archive is a tag by itself: registering takes them from the checked config.
     # A run of its own: the one that trained the model is on another server.
     mlflow_id = models.tracking.start_import(name, url, carried.lineage)
     try:
@@ -270,6 +272,8 @@ def _row(version: ModelVersion, aliases: dict[str, str]) -> ModelRow:
 def _corpus_still_there(root: str, reference: CorpusReference) -> Corpus | None:
     """The corpus version that a config names, if it is under this root still and is that one."""
     url = storage.join(corpus_url(root, reference.name), reference.version)
+    # Of a rebuilt corpus the version has another name; a version of that name in another root need
+    # not be the same text, so its fingerprint is compared.
     if not storage.exists(storage.join(url, MANIFEST)):
         return None
     corpus = open_version(url)

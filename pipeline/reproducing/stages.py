@@ -79,6 +79,8 @@ def reproduce(recipe: Recipe, root: str, run: Runner, times: StageTimes) -> Repr
 
     Ray must be initialised. `run` runs the corpus's tasks.
     """
+    # An unchanged source is not read again, a trained model not trained again, files that are there
+    # not written again: a recipe that was killed goes on where it was.
     built = build_corpus(recipe.corpus, root, run)
     times.done("corpus")
     corpus = check_run(recipe.train, root)
@@ -87,6 +89,7 @@ def reproduce(recipe: Recipe, root: str, run: Runner, times: StageTimes) -> Repr
         return Reproduction(recipe=recipe.name, root=root, built=built, trained=trained)
     times.done("train")
     sample = dataclasses.replace(recipe.sample, model=_model_to_sample(recipe, trained))
+    # Ray is there already: nothing to enter.
     sampled = run_sampling(sample, root, contextlib.nullcontext).result
     times.done("sample")
     assert trained.val_bits_per_byte is not None

@@ -89,10 +89,12 @@ class Job:
         lines = [json.dumps(record.to_json(), sort_keys=True) for record in self._in_order()]
         text = "".join(f"{line}\n" for line in lines).encode()
         url = storage.join(self.output, SAMPLES)
+        # Left alone when it says the same: whoever watches the file sees no change without one.
         is_published = storage.exists(url) and storage.read_bytes(url) == text
         if not is_published:
             storage.write_bytes(url, text)
         partial = storage.join(self.output, PARTIAL)
+        # After samples.jsonl: until that is there, these are the only records of finished files.
         for name in storage.names(partial):
             if name.removesuffix(".json") in self.records:
                 storage.remove_tree(storage.join(partial, name))
@@ -104,6 +106,7 @@ class Job:
         plan = self.plan
         records = [self.records[sample.name] for sample in plan.samples]
         chars = sum(record.num_chars for record in records)
+        # Weighted by length: texts that end early count for what they are.
         nats = sum(record.mean_nats * record.num_chars for record in records)
         return SampleResult(
             output=self.output,
@@ -136,6 +139,7 @@ def prepare(config: SampleConfig, model: ModelArtifact, root: str) -> Job:
     output = storage.absolute(config.output or _default_output(root, plan))
     _claim(output, plan.settings, overwrite=config.overwrite)
     job = Job(plan, output, _records(output))
+    # A finished job only reads, so that its samples may lie where nobody may write any more.
     if job.missing:
         storage.check_writable(output, option="--output")
         storage.write_json(storage.join(output, SETTINGS), plan.settings)
@@ -145,6 +149,7 @@ def prepare(config: SampleConfig, model: ModelArtifact, root: str) -> Job:
 def _default_output(root: str, plan: Plan) -> str:
     """Where samples go unless told otherwise: a folder for each model and settings."""
     name = f"{plan.model.name}-{plan.model.version}-{plan.digest}"
+    # A model may be named by a URL, whose slashes would make folders.
     return storage.join(root, "samples", re.sub(r"[^\w.-]+", "-", name))
 
 

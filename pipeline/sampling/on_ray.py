@@ -32,15 +32,18 @@ def write_on_ray(job: Job, progress: Progress) -> Iterator[list[SampleRecord]]:
         raise InputError(
             "use_gpu needs GPUs, the cluster has none; leave it out, or add nodes that have them."
         )
+    # Rows hold numbers of samples, not samples: each actor has the plan, with its primes, already.
     places = {sample.name: at for at, sample in enumerate(job.plan.samples)}
     tasks = [[places[sample.name] for sample in group] for group in job.groups()]
     items = [{"samples": json.dumps(task)} for task in tasks]
+    # A block a task: Ray Data would put small rows together, and one actor would get them all.
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
     # One task at a time: the first actor to start would take the others' groups otherwise.
     actors = ray.data.ActorPoolStrategy(
         size=min(config.num_workers, len(items)), max_tasks_in_flight_per_actor=1
     )
     shared = _shared(job.plan)
+    # No CPU of its own: on a machine with two, it would take one from the writers.
     tally = ray.remote(num_cpus=0)(Tally).remote()
     written = dataset.map(
         RayWriter,
@@ -56,6 +59,7 @@ def write_on_ray(job: Job, progress: Progress) -> Iterator[list[SampleRecord]]:
                 raise InputError(row["error"])
             yield [SampleRecord.from_json(record) for record in json.loads(row["records"])]
     finally:
+        # On a cluster the tally would outlive the job.
         watch.stop()
         ray.kill(tally)
 
@@ -96,7 +100,7 @@ class RayWriter:
         except (InputError, OSError) as error:
             # As a value: raised, it would arrive wrapped in Ray's traceback.
             return {"records": "[]", "error": str(error)}
-        teller.send()
+        teller.send()  # what came since it last spoke
         return {"records": json.dumps([record.to_json() for record in records]), "error": ""}
 
 

@@ -60,6 +60,7 @@ def run_sampling(
     result = None
     has_work = bool(job.missing)
     try:
+        # Records are checked and samples.jsonl is written even where all files are there.
         session = engine(job.output) if has_work else contextlib.nullcontext()
         with session:
             result = write_samples(job, local=not has_work)
@@ -123,7 +124,7 @@ def _write_here(job: Job, progress: Progress) -> Iterator[list[SampleRecord]]:
     plan = job.plan
     engine = open_engine(plan.model, plan.precision, use_gpu=plan.config.use_gpu)
     writer = Writer(plan, job.output, engine)
-    progress.begin()
+    progress.begin()  # the model is laid out: what came before was no sampling
     for samples in job.groups():
         yield writer.write(samples, lambda chars, earlier: progress.add(chars, earlier=earlier))
 

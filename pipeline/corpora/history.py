@@ -65,7 +65,7 @@ def source_state(config: CorpusConfig, listing: Listing, frozen: Vocab | None) -
         if not _tells_changes(file, trusted_until):
             return None
         line = repr((file.path, file.url, file.size, file.state, file.within))
-        digest.update(line.encode("utf-8", "surrogateescape"))
+        digest.update(line.encode())  # repr() has escaped what is not UTF-8 in a name
     return digest.hexdigest()
 
 

@@ -125,7 +125,9 @@ def test_a_version_is_found_again_by_the_state_of_its_sources(tmp_path: Path) ->
         "url": "https://x",
         "licence": "MIT",
     }
-    # The version itself may be gone.
+    # The version itself may be gone, or what is there of it has no manifest.
+    assert history.version_of(root, config, "state") is None
+    storage.write_bytes(f"{root}/corpora/x/v1/train-00000.arrow", b"")
     assert history.version_of(root, config, "state") is None
     storage.write_json(f"{root}/corpora/x/v1/manifest.json", {})
     assert history.version_of(root, config, "state") == "v1"

@@ -120,6 +120,13 @@ def test_several_runs_may_use_a_version(tmp_path: Path) -> None:
     assert retention.run_references(str(tmp_path), "c") == {"v": ["run r1", "run r2"]}
 
 
+def test_a_version_that_models_alone_use_stays(five: list[Corpus], tmp_path: Path) -> None:
+    used = {five[0].version: ["model c/1"], "gone": ["model c/2"]}
+    removed = retention.prune(str(tmp_path), "c", 4, lambda name: used)
+    assert removed == []
+    assert left(tmp_path) == names(five[::-1])
+
+
 def test_nothing_goes_when_the_registry_cannot_say(
     five: list[Corpus], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -147,11 +147,17 @@ def test_the_format_and_the_fingerprint_are_what_they_were() -> None:
         ({}, "not a format 1 vocabulary"),
         ([1], "not a format 1 vocabulary"),
         ({"format": 2, "unit": "byte", "symbols": [1]}, "not a format 1 vocabulary"),
-        ({"format": 1, "unit": "word", "symbols": [1]}, "has no unit or symbols; fetch it again"),
+        (
+            {"format": 1, "unit": "word", "symbols": [1]},
+            r"^the vocabulary has no unit or symbols; fetch it again\.$",
+        ),
         ({"format": 1, "symbols": [1]}, "has no unit or symbols"),
         ({"format": 1, "unit": "byte"}, "has no unit or symbols"),
         ({"format": 1, "unit": "byte", "symbols": "a"}, "has no unit or symbols"),
-        ({"format": 1, "unit": "byte", "symbols": ["a"]}, "symbols are not numbers; fetch it"),
+        (
+            {"format": 1, "unit": "byte", "symbols": ["a"]},
+            r"^the vocabulary's symbols are not numbers; fetch it again\.$",
+        ),
         ({"format": 1, "unit": "byte", "symbols": [True]}, "symbols are not numbers"),
         ({"format": 1, "unit": "byte", "symbols": [1.0]}, "symbols are not numbers"),
     ],
@@ -187,5 +193,7 @@ def test_the_ends_of_the_range_are_symbols() -> None:
     assert Vocab("char", [0, 0x10FFFF]).decode([1]) == b"\xf4\x8f\xbf\xbf"
     Vocab("char", [0xD7FF, 0xE000])
     for surrogate in (0xD800, 0xDFFF):
-        with pytest.raises(InputError, match="a char vocabulary has no surrogates"):
+        with pytest.raises(
+            InputError, match="^a char vocabulary has no surrogates: they are not characters.$"
+        ):
             Vocab("char", [97, surrogate])

@@ -373,6 +373,24 @@ def test_a_member_has_a_largest_size(good: Path, monkeypatch: pytest.MonkeyPatch
         read_archive(url)
 
 
+def test_no_more_of_a_member_is_read_than_its_bound(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+    read = zipfile.ZipExtFile.read
+
+    def watched(self: zipfile.ZipExtFile, size: int | None = -1) -> bytes:
+        asked.append(size)
+        return read(self, size)
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", watched)
+    monkeypatch.setattr(archive, "MAX_OTHER_BYTES", 5)
+    with pytest.raises(InputError, match="has more than 5 bytes"):
+        read_archive(str(good))
+    weights = len(CARRIED.files["weights.safetensors"])
+    assert asked == [weights + 1, 6]
+
+
 def test_an_archive_has_a_largest_size(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = len(good.read_bytes()) - 1
     monkeypatch.setattr(archive, "MAX_WEIGHTS_BYTES", limit - 5)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -206,9 +207,16 @@ def test_a_stamp_is_an_instant(moment: datetime) -> None:
     assert instant(stamp(moment)).tzinfo is UTC
 
 
-def test_a_stamp_is_in_utc_and_sorts_as_time_does() -> None:
+def test_a_stamp_is_in_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
     summer = datetime(2026, 7, 5, 3, 4, 9, 999_999, tzinfo=ZoneInfo("Europe/Berlin"))
     assert stamp(summer) == "20260705T010409Z"
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert stamp(summer) == "20260705T010409Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 FIELDS = "Give five fields: 0 3 * * sun."

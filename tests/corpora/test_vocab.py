@@ -194,6 +194,6 @@ def test_the_ends_of_the_range_are_symbols() -> None:
     Vocab("char", [0xD7FF, 0xE000])
     for surrogate in (0xD800, 0xDFFF):
         with pytest.raises(
-            InputError, match="^a char vocabulary has no surrogates: they are not characters.$"
+            InputError, match=r"^a char vocabulary has no surrogates: they are not characters\.$"
         ):
             Vocab("char", [97, surrogate])

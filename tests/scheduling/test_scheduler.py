@@ -107,6 +107,15 @@ def test_schedules_of_one_corpus_take_turns(tmp_path: Path) -> None:
     assert [entry.attempt.number for entry in entries(scheduler)] == [1, 2]
 
 
+def test_a_busy_corpus_keeps_no_other_waiting(tmp_path: Path) -> None:
+    # Corpora are looked at in the order of the file: the busy one comes first.
+    scheduler, cluster = scheduler_at(tmp_path, plan("a"), plan("z", recipe="names"))
+    scheduler.look(START)
+    scheduler.run_now("a", START)
+    scheduler.look(START + MINUTE)
+    assert [attempt.corpus for attempt in cluster.known.values()] == ["pystdlib", "names"]
+
+
 def test_what_has_waited_longest_is_built_first(tmp_path: Path) -> None:
     scheduler, cluster = scheduler_at(
         tmp_path, plan("a", cron="30 12 * * *"), plan("z", cron="20 12 * * *")
@@ -463,17 +472,18 @@ def test_a_schedule_is_run_now(tmp_path: Path) -> None:
 
 def test_a_corpus_that_is_busy_is_not_run_now(tmp_path: Path) -> None:
     scheduler, cluster = scheduler_at(tmp_path, plan("a"), plan("other", recipe="names"))
-    scheduler.run_now("a", START)
-    cluster.run()
-    busy = scheduler.run_now("a", START + MINUTE)
+    for minute in range(3):  # so that the last is neither the first nor the second
+        busy = scheduler.run_now("a", START + minute * MINUTE)
+        if minute < 2:
+            cluster.run()
     with pytest.raises(InputError) as refused:
-        scheduler.run_now("a", START + 2 * MINUTE)
+        scheduler.run_now("a", START + 3 * MINUTE)
     assert str(refused.value) == f"corpus pystdlib is busy: {busy.job_id} is submitted."
     scheduler.ledger.start(busy)
     with pytest.raises(InputError, match=f"{busy.job_id} is running"):
         scheduler.run_now("a", START + 2 * MINUTE)
     scheduler.run_now("other", START + 2 * MINUTE)
-    assert len(cluster.known) == 3
+    assert len(cluster.known) == 4
 
 
 def test_a_corpus_that_another_has_just_taken_is_not_run_now(tmp_path: Path) -> None:

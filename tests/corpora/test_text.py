@@ -197,3 +197,8 @@ def test_offsets_advance_together_from_each_anchor(offset: int, source: int) -> 
     # In front of the first anchor every offset is its own.
     assert source_offset([(2, 7), (5, 9)], offset) == source
     assert source_offset([], offset) == offset
+
+
+def test_an_anchor_that_says_nothing_new_is_dropped_and_those_behind_it_are_kept() -> None:
+    anchors = [(0, 0), (5, 5), (9, 12), (10, 13), (11, 15)]
+    assert text_module._deduplicated(anchors) == [(0, 0), (9, 12), (11, 15)]

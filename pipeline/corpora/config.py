@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from pipeline import settings
 from pipeline.errors import InputError
 
 # A name is a folder under the root and a part of URLs. It cannot begin with a dot: ".staging" is
@@ -38,6 +39,16 @@ Share = int | float | Literal["rest"]
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
     """One corpus: sources, how text is read from them, and how it is split."""
+
+    GROUPS: ClassVar[dict[str, str]] = {
+        "name": "sources",
+        "unit": "text",
+        "min_count": "vocabulary",
+        "order": "splits",
+        "chunk_bytes": "files",
+        "url": "where the text is from",
+    }
+    """the groups of --help: the first setting of each, and its title"""
 
     name: str
     """name of the corpus: its folder under <root>/corpora"""
@@ -95,6 +106,7 @@ class CorpusConfig:
     """the text's licence"""
 
     def __post_init__(self) -> None:
+        settings.check(self)
         if not NAME_PATTERN.fullmatch(self.name):
             raise InputError(
                 f"corpus name {self.name!r} needs letters, digits, '_', '-' or '.'; change --name."
@@ -128,8 +140,7 @@ class CorpusConfig:
 
     def _check_share(self, name: str, share: int | float) -> None:
         """Raise InputError unless the share is a fraction, or a count where counts are allowed."""
-        # `not share < 1`, and not `share >= 1`, so that nan is refused as well.
-        no_fraction = isinstance(share, float) and not share < 1
+        no_fraction = isinstance(share, float) and share >= 1
         if share < 0 or no_fraction:
             raise InputError(
                 f"{name} is {share}; use a fraction in [0, 1), a number of tokens, or 'rest'."

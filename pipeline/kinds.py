@@ -36,17 +36,10 @@ def read(kind: Any, written: Any) -> Any:
         if accepts(kind, written):
             return written
         raise ValueError(written)
-    if kind is bool:
-        return _one_of(SWITCH, written.lower())
-    if kind is int:
-        return _whole_number(written)
-    if kind is float:
-        return _number(written)
     if get_origin(kind) is Literal:
         return _one_of({word: word for word in get_args(kind)}, written)
-    if kind is types.NoneType:
-        raise ValueError(written)
-    return written
+    readers = {bool: _switch, int: _whole_number, float: _number, types.NoneType: _nothing}
+    return readers.get(kind, str)(written)
 
 
 def accepts(kind: Any, value: Any) -> bool:
@@ -58,19 +51,19 @@ def accepts(kind: Any, value: Any) -> bool:
     if get_origin(kind) is list:
         (member,) = get_args(kind)
         return isinstance(value, list) and all(accepts(member, each) for each in value)
-    if kind is types.NoneType:
-        return value is None
-    if kind in (bool, str):
-        return isinstance(value, kind)
+    if kind in (int, float):
+        return _is_number(kind, value)
+    is_known = kind in (bool, str, types.NoneType)
+    return isinstance(value, kind) if is_known else True
+
+
+def _is_number(kind: Any, value: Any) -> bool:
     # True is an int to Python, and never to a person. NumPy's numbers are numbers.
-    if kind is int:
-        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-        return is_whole and abs(int(value)) < LIMIT
-    if kind is float:
-        if isinstance(value, Integral):
-            return accepts(int, value)
-        return isinstance(value, Real) and math.isfinite(value)
-    return True
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, Integral):
+        return abs(int(value)) < LIMIT
+    return kind is float and isinstance(value, Real) and math.isfinite(value)
 
 
 def needed(kind: Any) -> str:
@@ -108,7 +101,7 @@ def _is_union(kind: Any) -> bool:
 
 def _read_union(kind: Any, written: Any) -> Any:
     """The first member that the text can be, text itself last: every text is that."""
-    members = sorted(get_args(kind), key=lambda member: (member is str, get_origin(member) is list))
+    members = sorted(get_args(kind), key=_text_last)
     is_text = isinstance(written, str)
     for member in members:
         # A lone text is no list where it may also be text: one source is not a list of one.
@@ -119,6 +112,10 @@ def _read_union(kind: Any, written: Any) -> Any:
         except ValueError:
             pass
     raise ValueError(written)
+
+
+def _text_last(member: Any) -> int:
+    return 1 if member is str else 0
 
 
 def _read_list(kind: Any, written: Any) -> list[Any]:
@@ -149,6 +146,14 @@ def _one_of(table: dict[str, Any], text: str) -> Any:
     if text not in table:
         raise ValueError(text)
     return table[text]
+
+
+def _switch(text: str) -> bool:
+    return bool(_one_of(SWITCH, text.lower()))
+
+
+def _nothing(text: str) -> None:
+    raise ValueError(text)
 
 
 def _decimal(text: str) -> Decimal:

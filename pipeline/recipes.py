@@ -6,8 +6,8 @@
     scales: {small: {}, post: {train: {...}}}            what each scale changes in these sections
 
 A setting comes from the default, the recipe, its scale, SECTION.SETTING=VALUE or a flag; the later
-one wins. Sections are Settings: what was written, and where, stays with each value until a job reads
-its section. `name: NAME` names a recipe whose file is called otherwise.
+one wins. Sections are Settings: what was written, and where, stays with each value until a job
+reads its section. `name: NAME` names a recipe whose file is called otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline import storage, yaml_files
 from pipeline.errors import InputError
-from pipeline.settings import Settings, nearest, over
+from pipeline.settings import nearest, over
 
 SECTIONS = ("corpus", "train", "sample", "reproduce")
 DEFAULT = "pystdlib"

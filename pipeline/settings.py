@@ -39,9 +39,13 @@ class Settings(dict[str, Any]):
     A value without a place is a Python value: it must have its field's type as it is.
     """
 
-    def __init__(self, values: Mapping[str, Any] = {}, places: Mapping[str, Place] = {}) -> None:  # noqa: B006
-        super().__init__(values)
-        self.places = dict(places)
+    def __init__(
+        self,
+        values: Mapping[str, Any] | None = None,
+        places: Mapping[str, Place] | None = None,
+    ) -> None:
+        super().__init__(values or {})
+        self.places = dict(places or {})
 
     @classmethod
     def of_texts(cls, texts: Mapping[str, str], where: str = "") -> Settings:
@@ -123,14 +127,18 @@ def check_names(config_class: type[Any], settings: Iterable[str], section: str) 
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """" Did you mean ...?" for a word that is nearly a known one; "" for any other."""
+    """ " Did you mean ...?" for a word that is nearly a known one; "" for any other."""
     close = difflib.get_close_matches(word, list(known), 1)
     return f" Did you mean {close[0]}?" if close else ""
 
 
-@functools.cache
-def types_of(config_class: type[Any]) -> dict[str, Any]:
+def types_of(config_class: Any) -> dict[str, Any]:
     """The fields' types by name, their names resolved."""
+    return _types_of(config_class)
+
+
+@functools.cache  # a configuration is checked for every text that Python asks for
+def _types_of(config_class: Any) -> dict[str, Any]:
     return get_type_hints(config_class)
 
 
@@ -159,7 +167,7 @@ def _label(name: str, place: Place | None, section: str) -> str:
 
 
 def _placed(error: InputError, settings: Mapping[str, Any], section: str) -> InputError:
-    """An error of the dataclass's own checks, which begin with the setting's name, with its place."""
+    """An error of the dataclass's own checks with its place: they begin with the setting's name."""
     name = str(error).partition(" ")[0]
     place = places_of(settings).get(name)
     if not place or not place.where:

@@ -57,9 +57,7 @@ def load(text: str, where: str) -> Any:
 
 def dump(value: Mapping[str, Any]) -> str:
     """A text that `load` reads as the same value."""
-    return yaml.dump(
-        dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
-    )
+    return yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> Settings:
@@ -68,8 +66,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> Settings:
     settings = Settings()
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | None):
-            raise InputError(f"{_place(loader, key_node)}: a key must be a word.")
+        if not isinstance(key, str):
+            raise InputError(f"{_place(loader, key_node)}: the name {key!r} must be a word.")
         settings[key] = loader.construct_object(value_node, deep=True)
         settings.places[key] = Place(where=_place(loader, key_node), written=_written(value_node))
     return settings
@@ -83,7 +81,9 @@ def _refuse_repeated_keys(loader: _Loader, node: yaml.MappingNode) -> None:
             continue
         place = _place(loader, key_node)
         if key_node.value in lines:
-            raise InputError(f"{place}: {key_node.value} was there before: {lines[key_node.value]}.")
+            raise InputError(
+                f"{place}: {key_node.value} was there before: {lines[key_node.value]}."
+            )
         lines[key_node.value] = place
 
 
@@ -92,7 +92,7 @@ def _place(loader: _Loader, node: yaml.Node) -> str:
 
 
 def _written(node: yaml.Node) -> Any:
-    """A scalar's text, the texts of a list, None for null; {} for a mapping, which no setting is."""
+    """A scalar's text, the texts of a list, None for null; {} for a mapping: no setting is one."""
     if isinstance(node, yaml.ScalarNode):
         return None if node.tag == "tag:yaml.org,2002:null" else node.value
     if isinstance(node, yaml.SequenceNode):

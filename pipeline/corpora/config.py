@@ -52,7 +52,7 @@ class CorpusConfig:
 
     name: str
     """name of the corpus: its folder under <root>/corpora"""
-    source: str | list[str]
+    source: str | list[str] = field(metadata={"metavar": "URL|[URL, URL]"})
     """fsspec URLs: folders, globs, files, archives or compressed files; 'pystdlib:' is this
     interpreter's own library"""
     include: list[str] = field(default_factory=lambda: ["*"])
@@ -88,11 +88,11 @@ class CorpusConfig:
     split: Literal["auto", "document", "tail"] = "auto"
     """whole documents by hash of path, or the end of the text; auto: document for several
     documents"""
-    train: Share = "rest"
+    train: Share = field(default="rest", metadata={"metavar": "X|N|rest"})
     """train split: a fraction, a number of tokens (tail only), or rest"""
-    val: Share = 0.05
+    val: Share = field(default=0.05, metadata={"metavar": "X|N|rest"})
     """validation split: a fraction, a number of tokens (tail only), or rest"""
-    test: Share = 0.05
+    test: Share = field(default=0.05, metadata={"metavar": "X|N|rest"})
     """test split: a fraction, a number of tokens (tail only), or rest"""
     seed: int = 0
     """seed of document order and document split"""

@@ -34,7 +34,7 @@ class SampleConfig:
     """characters to sample into each file (bytes, for a byte model); with lines, at most so many a
     line
     """
-    temperature: str | float | list[float] = "1.0"
+    temperature: str | float | list[float] = field(default="1.0", metadata={"metavar": "X|X,X"})
     """divides the logits: below 1 safer, above 1 bolder; 0 takes the likeliest character; several:
     0.5,0.8,1.0
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from pipeline import settings, storage
@@ -142,11 +142,11 @@ class TrainConfig:
     """stop after this many minutes of training; 0: no limit"""
     patience: int = 0
     """stop after this many evaluations in a row without a new lowest val_loss; 0: do not"""
-    eval_every: int | str = 500
+    eval_every: int | str = field(default=500, metadata={"metavar": "N|5m"})
     """evaluate every so many steps, or minutes ("5m"); and once more at the end"""
     eval_lanes: int = 32
     """lanes that read the validation split side by side"""
-    checkpoint_every: int | str = "5m"
+    checkpoint_every: int | str = field(default="5m", metadata={"metavar": "N|5m"})
     """write a checkpoint every so many steps, or minutes ("5m"); also at each new lowest val_loss,
     and at the end
     """
@@ -156,7 +156,7 @@ class TrainConfig:
     """go on with this run from its newest checkpoint: a run id; settings that are not given are the
     run's own
     """
-    sample_every: int | str | list[int] = 0
+    sample_every: int | str | list[int] = field(default=0, metadata={"metavar": "N|N,N"})
     """write a sample of the model as it stands every so many steps, or at the steps of a list
     ("100,300,500"); 0: never
     """
@@ -168,7 +168,7 @@ class TrainConfig:
     """tf32 products, or bf16 autocast, on a GPU that has them"""
     compile: bool = False
     """torch.compile the model; needs a C++ compiler on every node"""
-    num_workers: int | str = 1
+    num_workers: int | str = field(default=1, metadata={"metavar": "N|LOW:HIGH"})
     """data-parallel workers; LOW:HIGH lets a run lose and gain workers as the cluster does"""
     cpus_per_worker: int = 1
     """CPUs, and so threads, of each worker"""

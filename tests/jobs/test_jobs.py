@@ -232,7 +232,7 @@ def test_a_model_is_called_after_the_recipe_or_another_corpus(
 
 
 def test_a_recipes_corpus_is_built_when_it_is_missing(tmp_path: Path, root: str) -> None:
-    missing = train._missing_corpus
+    missing = train._corpus_to_build
     built = missing(TrainConfig(corpus="own"), common(str(tmp_path)))
     assert built == CorpusConfig(name="own", source="x")
     assert missing(TrainConfig(corpus="own@v1"), common(str(tmp_path))) is None
@@ -246,13 +246,12 @@ def test_a_resumed_run_has_its_own_settings_and_corpus_version(tmp_path: Path) -
     start = RunStart(CorpusReference("own", "v1", "f" * 64), "named", config)
     start.write(runs.run_url(str(tmp_path), "run-1"))
     recipe = {"name": "recipe", "train": {"corpus": "x"}, "sample": {"model": "m"}}
-    for argv in (["--resume", "run-1"], ["--resume=run-1"]):
-        assert train.resumed(recipe, str(tmp_path), argv) == {
-            "name": "named",
-            "train": {"corpus": "own@v1", "hidden_size": 7},
-            "sample": {"model": "m"},
-        }
-    assert train.resumed(recipe, str(tmp_path), ["--seed", "1"]) is recipe
+    assert train.resumed(recipe, str(tmp_path), {"resume": "run-1"}) == {
+        "name": "named",
+        "train": {"corpus": "own@v1", "hidden_size": 7},
+        "sample": {"model": "m"},
+    }
+    assert train.resumed(recipe, str(tmp_path), {"seed": "1"}) is recipe
 
 
 def test_a_job_ends_with_where_the_result_is(caplog: pytest.LogCaptureFixture) -> None:

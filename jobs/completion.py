@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 from jobs.arguments import Parser
+from pipeline.recipes import recipe_names
 
 SHELLS = ("bash", "zsh")
 
@@ -37,7 +38,17 @@ def whole() -> argparse.ArgumentParser:
         module = command.load()
         job = getattr(module, "JOB", module)
         own = job.parser() if hasattr(job, "parser") else argparse.ArgumentParser()
+        _offer_choices(own)
         # argparse knows no public way to add a parser that is made already; shtab reads these two.
         commands._name_parser_map[name] = own
         commands._choices_actions.append(commands._ChoicesPseudoAction(name, (), command.about))
     return top
+
+
+def _offer_choices(parser: argparse.ArgumentParser) -> None:
+    """Words that a flag takes: --help shows them, and pipeline/settings.py checks them."""
+    for action in parser._actions:
+        if isinstance(action.metavar, str) and action.metavar.startswith("{"):
+            action.choices = action.metavar.strip("{}").split(",")
+        if action.dest == "recipe":
+            action.choices = recipe_names()

@@ -122,8 +122,9 @@ def check_names(config_class: type[Any], settings: Iterable[str], section: str) 
             continue
         place = places.get(name)
         where = f"{place.where}: " if place and place.where else ""
-        hint = nearest(name, known) or " See --help."
-        raise InputError(f"{where}section {section} has no setting {name}.{hint}")
+        hint = nearest(name, known) or (" See --help." if section else "")
+        what = f"section {section} has" if section else "there is"
+        raise InputError(f"{where}{what} no setting {name}.{hint}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

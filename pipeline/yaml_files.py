@@ -42,17 +42,15 @@ def load(text: str, where: str) -> Any:
 
     InputError, in one line, for a text that is no YAML.
     """
-    loader = _Loader(text)
-    loader.where = where
     try:
+        loader = _Loader(text)
+        loader.where = where
         return loader.get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{where} is not YAML: {reason}") from None
-    finally:
-        loader.dispose()
 
 
 def dump(value: Mapping[str, Any]) -> str:
@@ -92,11 +90,12 @@ def _place(loader: _Loader, node: yaml.Node) -> str:
 
 
 def _written(node: yaml.Node) -> Any:
-    """A scalar's text, the texts of a list, None for null; {} for a mapping: no setting is one."""
+    """A scalar's text, the texts of a list, None for null; {} for what no setting is."""
     if isinstance(node, yaml.ScalarNode):
         return None if node.tag == "tag:yaml.org,2002:null" else node.value
     if isinstance(node, yaml.SequenceNode):
-        return [_written(each) for each in node.value]
+        # No deeper: aliases of aliases would make a small file a text without end.
+        return [_written(each) if isinstance(each, yaml.ScalarNode) else {} for each in node.value]
     return {}
 
 

@@ -18,9 +18,9 @@ from typing import Any, Generic, TypeVar
 
 from jobs.arguments import Parser
 from jobs.ending import conclude, fail, show_table
-from jobs.field_docs import field_docs
-from jobs.flags import add_section, add_setting, field_of
-from jobs.overrides import EXAMPLES, FORM, read_overrides
+from jobs.flags import add_section
+from jobs.job_parser import OVERRIDES, JobParser, add_common, add_short
+from jobs.overrides import read_overrides
 from pipeline import recipes, storage, yaml_files
 from pipeline.settings import Settings, configured, over, read
 
@@ -31,10 +31,6 @@ log = logging.getLogger("unreasonable")
 C = TypeVar("C")
 # From a recipe, the root and the settings of the job's section to the recipe that it starts from.
 Revise = Callable[[dict[str, Any], str, Mapping[str, Any]], dict[str, Any]]
-_OVERRIDES = "overrides"
-_NUMBERS = (
-    "Numbers may be written as 1e3, 64k, 16M or 1G (powers of 1,000), or as Ki, Mi, Gi (of 1,024)."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,25 +92,13 @@ class Job(Generic[C]):
 
     def parser(self, recipe: Mapping[str, Any] | None = None) -> Parser:
         """The job's parser. `recipe` gives the defaults that --help shows."""
-        sections = recipe or {}
-        parser = _JobParser(self, description=self.description, epilog=_NUMBERS)
-        of = " and ".join(self.sections)
-        such = ", ".join(EXAMPLES[name] for name in self.sections if name in EXAMPLES)
-        parser.add_argument(
-            _OVERRIDES, nargs="*", metavar=FORM, help=f"any setting of {of}, such as {such}"
-        )
-        _add_common(parser, has_plan=self.plan is not None)
+        shown = recipe or {}
+        parser = JobParser(self.description, self.section, self.sections)
+        add_common(parser, has_plan=self.plan is not None)
         if self.extra:
             self.extra(parser)
-        if self.short:
-            group = parser.add_argument_group("what people change")
-            for path in self.short:
-                section, _, name = path.partition(".")
-                config_class = self.also[section]
-                one = field_of(config_class, name)
-                docs = field_docs(config_class)
-                add_setting(group, config_class, one, sections.get(section, {}), path, docs)
-        add_section(parser, self.config_class, sections.get(self.section, {}))
+        add_short(parser, self.also, self.short, shown)
+        add_section(parser, self.config_class, shown.get(self.section, {}))
         return parser
 
     def _result(self, argv: list[str]) -> dict[str, Any] | None:
@@ -138,7 +122,7 @@ class Job(Generic[C]):
     def _settings(self, given: dict[str, Any]) -> tuple[Settings, Common]:
         """The settings of the job's section, and what is common to jobs."""
         root = storage.absolute(given["root"])
-        changes = read_overrides(given.pop(_OVERRIDES), self.sections)
+        changes = read_overrides(given.pop(OVERRIDES), self.sections)
         for path in self.short:
             section, _, name = path.partition(".")
             if path in given:
@@ -159,7 +143,7 @@ class Job(Generic[C]):
     def _help(self, argv: list[str]) -> None:
         """Print --help with the defaults of the recipe that the command line names."""
         chooser = Parser()
-        _add_common(chooser, has_plan=False)
+        add_common(chooser, has_plan=False)
         chosen, _ = chooser.parse_known_args(
             [each for each in argv if each not in ("-h", "--help")]
         )
@@ -174,23 +158,6 @@ class Job(Generic[C]):
         if self.section in printed:
             printed[self.section] = dataclasses.asdict(config)  # type: ignore[call-overload]
         return yaml_files.dump(printed)
-
-
-class _JobParser(Parser):
-    """A parser that knows the settings of the sections that its job reads."""
-
-    def __init__(self, job: Job[Any], **options: Any) -> None:
-        super().__init__(usage=f"%(prog)s [--FLAG VALUE ...] [{FORM} ...]", **options)
-        self.job = job
-
-    def suggestion(self, flag: str) -> str:
-        name = flag.removeprefix("--")
-        for section, config_class in self.job.sections.items():
-            if section != self.job.section and name in {
-                each.name for each in dataclasses.fields(config_class)
-            }:
-                return f" Did you mean {section}.{name}=VALUE?"
-        return super().suggestion(flag)
 
 
 def run_command(
@@ -220,28 +187,3 @@ def late(module: str, name: str) -> Callable[..., dict[str, Any]]:
 def announce(section: str, config: Any) -> None:
     """Log the resolved settings, once the input has been checked."""
     log.info("%s: %s", section, json.dumps(dataclasses.asdict(config), sort_keys=True))
-
-
-def _add_common(parser: Parser, has_plan: bool) -> None:
-    """The flags that every job of a recipe has."""
-    parser.add_argument(
-        "--recipe",
-        metavar="RECIPE",
-        default=recipes.DEFAULT,
-        help=f"recipe: a name, a path or a URL (default: {recipes.DEFAULT})",
-    )
-    parser.add_argument(
-        "--scale", metavar="NAME", default="", help="a scale of the recipe, such as small or post"
-    )
-    parser.add_root()
-    parser.add_argument(
-        "--print_config",
-        action="store_true",
-        help="only print a recipe that gives the same run, every setting in it",
-    )
-    if has_plan:
-        parser.add_argument(
-            "--dry_run",
-            action="store_true",
-            help="only say what would be done: sizes, steps, time, what is there already",
-        )

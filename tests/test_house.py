@@ -74,6 +74,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "jobs.build_corpus": "tests/jobs/test_jobs.py",
     "jobs.train": "tests/jobs/test_jobs.py",
     "jobs.reproduce": "tests/jobs/test_jobs.py",
+    "jobs.job_parser": "tests/jobs/test_command.py",
     "jobs.model_actions": "tests/jobs/test_models.py",
     "jobs.schedule": "tests/cluster/test_schedule.py",
     "jobs.write": "tests/jobs/test_unreasonable.py",

@@ -6,7 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jobs.command import Common, Parser, announce, run_command, show_table
+try:
+    from jobs.command import Common, Job, Parser, announce, late, show_table
+except ModuleNotFoundError as missing:  # a Python without the package
+    from uninstalled import refuse  # type: ignore[import-not-found]  # it lies beside this file
+
+    refuse(missing)
 from pipeline.corpora.config import CorpusConfig
 from pipeline.progress import bytes_of, duration
 
@@ -15,23 +20,14 @@ if TYPE_CHECKING:
 
 
 def flags(parser: Parser) -> None:
-    parser.add_argument(
-        "--num_workers", type=int, default=0, help="read and encode tasks at once; 0: one per CPU"
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="build even if the sources have not changed"
-    )
-    parser.add_argument(
-        "--keep", type=int, default=3, help="versions to keep besides pinned and used ones; 0: all"
-    )
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="only check every byte of the newest version of --name",
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="only show which versions of which corpora there are"
-    )
+    parser.add_count("--num_workers", 0, "read and encode tasks at once; 0: one per CPU")
+    parser.add_count("--keep", 3, "versions to keep besides pinned and used ones; 0: all")
+    for flag, about in (
+        ("--force", "build even if the sources have not changed"),
+        ("--verify", "only check every byte of the newest version of --name"),
+        ("--list", "only show which versions of which corpora there are"),
+    ):
+        parser.add_argument(flag, action="store_true", help=about)
 
 
 def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
@@ -121,12 +117,16 @@ def show(_: dict[str, Any], common: Common) -> dict[str, Any]:
     return {"root": common.root, "corpora": rows}
 
 
+JOB = Job(
+    description=__doc__ or "",
+    section="corpus",
+    config_class=CorpusConfig,
+    run=build,
+    extra=flags,
+    instead={"list": show, "verify": check},
+    plan=late("jobs.plans", "corpus_plan"),
+)
+main = JOB.main
+
 if __name__ == "__main__":
-    run_command(
-        __doc__ or "",
-        "corpus",
-        CorpusConfig,
-        build,
-        extra=flags,
-        instead={"list": show, "verify": check},
-    )
+    main()

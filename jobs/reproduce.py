@@ -8,7 +8,12 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.command import Common, run_command
+try:
+    from jobs.command import Common, Job, late
+except ModuleNotFoundError as missing:  # a Python without the package
+    from uninstalled import refuse  # type: ignore[import-not-found]  # it lies beside this file
+
+    refuse(missing)
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.sampling.config import SampleConfig
@@ -46,5 +51,24 @@ def run(_: ReproduceConfig, common: Common) -> dict[str, Any]:
     return done.to_json()
 
 
+JOB = Job(
+    description=__doc__ or "",
+    section="reproduce",
+    config_class=ReproduceConfig,
+    run=run,
+    also={"corpus": CorpusConfig, "train": TrainConfig, "sample": SampleConfig},
+    short=(
+        "corpus.source",
+        "train.max_steps",
+        "train.max_minutes",
+        "train.num_workers",
+        "sample.num_files",
+        "sample.num_chars",
+        "sample.temperature",
+    ),
+    plan=late("jobs.plans", "reproduce_plan"),
+)
+main = JOB.main
+
 if __name__ == "__main__":
-    run_command(__doc__ or "", "reproduce", ReproduceConfig, run)
+    main()

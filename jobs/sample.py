@@ -7,7 +7,12 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from jobs.command import Common, announce, run_command
+try:
+    from jobs.command import Common, Job, announce, late
+except ModuleNotFoundError as missing:  # a Python without the package
+    from uninstalled import refuse  # type: ignore[import-not-found]  # it lies beside this file
+
+    refuse(missing)
 from pipeline import storage
 from pipeline.sampling.config import SampleConfig
 
@@ -32,5 +37,14 @@ def sample(config: SampleConfig, common: Common) -> dict[str, Any]:
     return run.to_json()
 
 
+JOB = Job(
+    description=__doc__ or "",
+    section="sample",
+    config_class=SampleConfig,
+    run=sample,
+    plan=late("jobs.plans", "sample_plan"),
+)
+main = JOB.main
+
 if __name__ == "__main__":
-    run_command(__doc__ or "", "sample", SampleConfig, sample)
+    main()

@@ -10,7 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jobs.command import Parser, conclude, show_table
+try:
+    from jobs.arguments import Parser
+except ModuleNotFoundError as missing:  # a Python without the package
+    from uninstalled import refuse  # type: ignore[import-not-found]  # it lies beside this file
+
+    refuse(missing)
+from jobs.command import late
+from jobs.ending import conclude, show_table
 from pipeline import storage
 from pipeline.scheduling.calendar import utc_now
 from pipeline.scheduling.ledger import Attempt, Ledger, Outcome
@@ -21,9 +28,13 @@ from pipeline.scheduling.scheduler import Scheduler
 from pipeline.scheduling.watch import run_to_end, watch
 
 HOUSE = Path(__file__).parent.parent
+SCHEDULES = str(HOUSE / "cluster" / "schedule.yaml")
+schedule_plan = late("jobs.plans", "schedule_plan")
 
 
 def run(values: dict[str, Any]) -> dict[str, Any]:
+    if values["dry_run"]:
+        return schedule_plan(values)
     root = storage.absolute(values["root"])
     ledger = Ledger(root)
     if values["perform"]:
@@ -64,22 +75,33 @@ def record(attempt: Attempt, outcome: Outcome) -> None:
         Tracking(attempt.root).log_attempt(attempt.job_id, attempt.to_json(), outcome.to_json())
 
 
+def parser() -> Parser:
+    own = Parser(description=__doc__)
+    own.add_root()
+    own.add_argument(
+        "--schedule", metavar="URL", default=SCHEDULES, help=f"the schedules (default: {SCHEDULES})"
+    )
+    group = own.add_argument_group("what to do; without any of these: stay, and look again")
+    for flag, about in (
+        ("--list", "only show when each fires next and how it last came out"),
+        ("--once", "look once, for a timer or a CronJob that calls again"),
+        ("--dry_run", "only say what would be submitted"),
+    ):
+        group.add_argument(flag, action="store_true", help=about)
+    group.add_argument(
+        "--run_now",
+        metavar="NAME",
+        default="",
+        help="fire this schedule now, and stay until it is over",
+    )
+    group.add_argument(
+        "--perform", metavar="CORPUS/NUMBER", default="", help="used by the jobs that are submitted"
+    )
+    return own
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = Parser(description=__doc__)
-
-    def option(flag: str, default: str, about: str) -> None:
-        parser.add_argument(flag, type=str, default=default, help=about)
-
-    def switch(flag: str, about: str) -> None:
-        parser.add_argument(flag, action="store_true", help=about)
-
-    option("--root", storage.default_root(), "where everything is kept: an fsspec URL")
-    option("--schedule", str(HOUSE / "cluster" / "schedule.yaml"), "URL of the schedules")
-    switch("--once", "look once, for a timer or a CronJob that calls again")
-    switch("--list", "only show when each fires next and how it last came out")
-    option("--run_now", "", "fire this schedule now, and stay until it is over")
-    option("--perform", "", "used by submitted jobs: CORPUS/NUMBER")
-    conclude(lambda: run(parser.parse_args(argv).as_dict()))
+    conclude(lambda: run(parser().parse_args(argv).as_dict()))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,18 @@ checkpoint.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from jobs.command import Common, announce, flag_value, run_command
+try:
+    from jobs.command import Common, Job, announce, late
+except ModuleNotFoundError as missing:  # a Python without the package
+    from uninstalled import refuse  # type: ignore[import-not-found]  # it lies beside this file
+
+    refuse(missing)
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import latest, split_reference
+from pipeline.errors import InputError
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import check_run, started
 
@@ -24,7 +31,7 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     from pipeline.storage import check_reachable_by
 
     # Bad input is refused before Ray starts; a corpus that is still to be built is checked after.
-    missing = _missing_corpus(config, common)
+    missing = _corpus_to_build(config, common)
     if not missing:
         check_run(config, common.root)
     announce("train", config)
@@ -72,24 +79,47 @@ def _model_name(config: TrainConfig, common: Common) -> str:
     return common.recipe_name if config.resume or is_own_corpus else name
 
 
-def resumed(recipe: dict[str, Any], root: str, argv: list[str]) -> dict[str, Any]:
+def resumed(recipe: dict[str, Any], root: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """With --resume RUN_ID, the settings and the corpus version that the run was started with."""
-    run_id = flag_value(argv, "--resume")
+    run_id = settings.get("resume", "")
     if not run_id:
         return recipe
     start = started(root, run_id)
-    settings = {**start.config, "corpus": str(start.corpus)}
-    return {**recipe, "name": start.recipe, "train": settings}
+    own = {**start.config, "corpus": str(start.corpus)}
+    return {**recipe, "name": start.recipe, "train": own}
 
 
-def _missing_corpus(config: TrainConfig, common: Common) -> CorpusConfig | None:
-    """The recipe's corpus when the run needs it and it has not been built yet."""
+def _corpus_to_build(config: TrainConfig, common: Common) -> CorpusConfig | None:
+    """The recipe's corpus when the run needs it and it has not been built, or is to be built from
+    another source than it was.
+    """
     name, version = split_reference(config.corpus)
     is_own_corpus = name == common.recipe["corpus"].get("name")
-    if version or not is_own_corpus or latest(common.root, name):
+    is_changed = "corpus" in common.changed
+    if is_changed and (version or not is_own_corpus):
+        raise InputError(
+            f"the run learns corpus {config.corpus}, which is not built here; leave out --source "
+            "and corpus.SETTING=VALUE, or learn the recipe's own corpus."
+        )
+    if version or not is_own_corpus or (latest(common.root, name) and not is_changed):
         return None
-    return common.section("corpus", CorpusConfig)
+    corpus = common.section("corpus", CorpusConfig)
+    from pipeline.corpora.build import up_to_date
 
+    return None if is_changed and up_to_date(corpus, common.root) else corpus
+
+
+JOB = Job(
+    description=__doc__ or "",
+    section="train",
+    config_class=TrainConfig,
+    run=train,
+    revise=resumed,
+    also={"corpus": CorpusConfig},
+    short=("corpus.source",),
+    plan=late("jobs.plans", "train_plan"),
+)
+main = JOB.main
 
 if __name__ == "__main__":
-    run_command(__doc__ or "", "train", TrainConfig, train, revise=resumed)
+    main()

@@ -5,20 +5,21 @@
     sample: {...}
     scales: {small: {}, post: {train: {...}}}            what each scale changes in these sections
 
-A setting comes from the default, the recipe, its scale or a flag; the later one wins.
+A setting comes from the default, the recipe, its scale, SECTION.SETTING=VALUE or a flag; the later
+one wins. Sections are Settings: what was written, and where, stays with each value until a job
+reads its section. `name: NAME` names a recipe whose file is called otherwise.
 """
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
 
-import yaml
-
-from pipeline import storage
+from pipeline import storage, yaml_files
 from pipeline.errors import InputError
+from pipeline.settings import nearest, over
 
 SECTIONS = ("corpus", "train", "sample", "reproduce")
 DEFAULT = "pystdlib"
@@ -30,13 +31,17 @@ def recipe_names() -> list[str]:
     return sorted(file.removesuffix(".yaml") for file in files if file.endswith(".yaml"))
 
 
-def load_recipe(reference: str, scale: str = "") -> dict[str, Any]:
+def load_recipe(
+    reference: str, scale: str = "", changes: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
     """A recipe by name, path or URL, its scale applied: {name, corpus, train, sample, reproduce}.
+
+    `changes` are settings by section that come over the recipe's, before what follows from them.
 
     InputError for an unknown recipe or scale, a file that is not YAML, and sections that are not
     settings.
     """
-    recipe = _load(reference, scale, ())
+    recipe = changed(_load(reference, scale, ()), changes or {})
     # What a recipe does not name is named after it.
     if recipe["corpus"]:
         recipe["corpus"].setdefault("name", recipe["name"])
@@ -45,14 +50,20 @@ def load_recipe(reference: str, scale: str = "") -> dict[str, Any]:
     return recipe
 
 
+def changed(recipe: dict[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A recipe with other settings over those of some sections."""
+    sections = {name: over(recipe[name], settings) for name, settings in changes.items()}
+    return {**recipe, **sections}
+
+
 def _load(reference: str, scale: str, above: tuple[str, ...]) -> dict[str, Any]:
     """A recipe's sections, its corpus resolved. `above` are the recipes that led here by theirs."""
     if reference in above:
         chain = " -> ".join((*above, reference))
         raise InputError(f"recipes {chain} take their corpus from each other.")
     value = _parsed(reference)
-    name = _name(reference)
-    _check_sections(value, {*SECTIONS, "scales", "about"}, f"recipe {reference}")
+    name = _name(reference, value)
+    _check_sections(value, {*SECTIONS, "scales", "about", "name"}, f"recipe {reference}")
     scales = _scales(value, reference)
     # Only the recipe that was asked for must have the scale, not one that lends its corpus.
     if scale and scale not in scales and not above:
@@ -65,11 +76,11 @@ def _load(reference: str, scale: str, above: tuple[str, ...]) -> dict[str, Any]:
         settings = value.get(section) or {}
         if section == "corpus" and isinstance(settings, str):
             lender = _load(settings, scale, (*above, reference))
-            settings = {"name": lender["name"], **lender["corpus"]}
-        changed = changes.get(section) or {}
+            settings = over({"name": lender["name"]}, lender["corpus"])
+        scaled = changes.get(section) or {}
         _check_settings(settings, section, reference)
-        _check_settings(changed, section, reference)
-        recipe[section] = {**settings, **changed}
+        _check_settings(scaled, section, reference)
+        recipe[section] = over(settings, scaled)
     return recipe
 
 
@@ -99,18 +110,18 @@ def _check_settings(settings: Any, section: str, reference: str) -> None:
         )
 
 
-def _name(reference: str) -> str:
-    """A recipe's name: what it ships under, or its file's name."""
+def _name(reference: str, value: dict[Any, Any]) -> str:
+    """A recipe's name: the one it gives itself, what it ships under, or its file's name."""
+    if "name" in value:
+        if not isinstance(value["name"], str) or not value["name"]:
+            raise InputError(f"recipe {reference}: name is {value['name']!r}; it must be a word.")
+        return value["name"]
     file = reference.rstrip("/").rsplit("/", 1)[-1]
     return file.removesuffix(".yaml").removesuffix(".yml")
 
 
 def _parsed(reference: str) -> dict[Any, Any]:
-    try:
-        value = yaml.safe_load(_text(reference))
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"recipe {reference} is not YAML: {reason}") from None
+    value = yaml_files.load(_text(reference), f"recipe {reference}")
     if not isinstance(value, dict):
         raise InputError(
             f"recipe {reference} holds no sections; it needs some of {', '.join(SECTIONS)}."
@@ -124,8 +135,7 @@ def _text(reference: str) -> str:
         return (_shipped() / f"{reference}.yaml").read_text()
     # A bare word is meant as a name: a typo gets a suggestion, not a file that is missing.
     if "/" not in reference and not reference.endswith((".yaml", ".yml")):
-        close = difflib.get_close_matches(reference, names, 1)
-        hint = f" Did you mean {close[0]}?" if close else ""
+        hint = nearest(reference, names)
         raise InputError(
             f"no recipe {reference!r}; there are {', '.join(names)}, or give a path or URL.{hint}"
         )

@@ -137,7 +137,7 @@ def test_a_recipe_by_url() -> None:
         ("[1]", "no sections"),
         ("trian: {}", "unknown sections"),
         ("train: 3", "must be settings"),
-        ("train: {1: 2}", "must be settings"),
+        ("train: {1: 2}", "the name 1 must be a word"),
         ("a: [", "not YAML"),
         ("scales: [1]", "scales"),
         ("scales: {small: 3}", "scales"),
@@ -152,7 +152,7 @@ def test_a_broken_recipe_is_refused(tmp_path: Path, text: str, message: str) -> 
         load_recipe(str(path), "small" if "small" in text else "")
 
 
-ALLOWED = "about, corpus, reproduce, sample, scales, train"
+ALLOWED = "about, corpus, name, reproduce, sample, scales, train"
 SCALABLE = "corpus, reproduce, sample, train"
 
 
@@ -164,7 +164,7 @@ SCALABLE = "corpus, reproduce, sample, train"
         ("{train: 3, scales: {small: }}", "section train of recipe {p} is 3; it must be settings."),
         (
             "{train: {1: 2}, scales: {small: }}",
-            "section train of recipe {p} is {{1: 2}}; it must be settings.",
+            "recipe {p}, line 1: the name 1 must be a word.",
         ),
         (
             "scales: [1]",

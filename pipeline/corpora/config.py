@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from pipeline import settings
 from pipeline.errors import InputError
 
 # A name is a folder under the root and a part of URLs. It cannot begin with a dot: ".staging" is
@@ -39,9 +40,19 @@ Share = int | float | Literal["rest"]
 class CorpusConfig:
     """One corpus: sources, how text is read from them, and how it is split."""
 
+    GROUPS: ClassVar[dict[str, str]] = {
+        "name": "sources",
+        "unit": "text",
+        "min_count": "vocabulary",
+        "order": "splits",
+        "chunk_bytes": "files",
+        "url": "where the text is from",
+    }
+    """the groups of --help: the first setting of each, and its title"""
+
     name: str
     """name of the corpus: its folder under <root>/corpora"""
-    source: str | list[str]
+    source: str | list[str] = field(metadata={"metavar": "URL|[URL, URL]"})
     """fsspec URLs: folders, globs, files, archives or compressed files; 'pystdlib:' is this
     interpreter's own library"""
     include: list[str] = field(default_factory=lambda: ["*"])
@@ -77,11 +88,11 @@ class CorpusConfig:
     split: Literal["auto", "document", "tail"] = "auto"
     """whole documents by hash of path, or the end of the text; auto: document for several
     documents"""
-    train: Share = "rest"
+    train: Share = field(default="rest", metadata={"metavar": "X|N|rest"})
     """train split: a fraction, a number of tokens (tail only), or rest"""
-    val: Share = 0.05
+    val: Share = field(default=0.05, metadata={"metavar": "X|N|rest"})
     """validation split: a fraction, a number of tokens (tail only), or rest"""
-    test: Share = 0.05
+    test: Share = field(default=0.05, metadata={"metavar": "X|N|rest"})
     """test split: a fraction, a number of tokens (tail only), or rest"""
     seed: int = 0
     """seed of document order and document split"""
@@ -95,6 +106,7 @@ class CorpusConfig:
     """the text's licence"""
 
     def __post_init__(self) -> None:
+        settings.check(self)
         if not NAME_PATTERN.fullmatch(self.name):
             raise InputError(
                 f"corpus name {self.name!r} needs letters, digits, '_', '-' or '.'; change --name."
@@ -128,8 +140,7 @@ class CorpusConfig:
 
     def _check_share(self, name: str, share: int | float) -> None:
         """Raise InputError unless the share is a fraction, or a count where counts are allowed."""
-        # `not share < 1`, and not `share >= 1`, so that nan is refused as well.
-        no_fraction = isinstance(share, float) and not share < 1
+        no_fraction = isinstance(share, float) and share >= 1
         if share < 0 or no_fraction:
             raise InputError(
                 f"{name} is {share}; use a fraction in [0, 1), a number of tokens, or 'rest'."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
+from pipeline import settings
 from pipeline.engine.request import Request, check_stop
 from pipeline.errors import InputError
 
@@ -13,6 +13,16 @@ from pipeline.errors import InputError
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig:
     """One sampling job: a model, how many files, how long, and how bold."""
+
+    GROUPS: ClassVar[dict[str, str]] = {
+        "model": "what to write",
+        "temperature": "how bold",
+        "prime": "how it begins and ends",
+        "seed": "how it is computed",
+        "num_workers": "where it runs",
+        "save_every_s": "files",
+    }
+    """the groups of --help: the first setting of each, and its title"""
 
     model: str
     """models:/NAME@ALIAS, models:/NAME/VERSION, runs:/..., a run id, or the URL of a checkpoint
@@ -24,7 +34,7 @@ class SampleConfig:
     """characters to sample into each file (bytes, for a byte model); with lines, at most so many a
     line
     """
-    temperature: str = "1.0"
+    temperature: str | float | list[float] = field(default="1.0", metadata={"metavar": "X|X,X"})
     """divides the logits: below 1 safer, above 1 bolder; 0 takes the likeliest character; several:
     0.5,0.8,1.0
     """
@@ -65,10 +75,11 @@ class SampleConfig:
     """replace what is in the output folder, if it was sampled with other settings"""
 
     def __post_init__(self) -> None:
+        settings.check(self)
         for option in ("num_files", "num_workers"):
             if getattr(self, option) < 1:
                 raise InputError(f"{option} is {getattr(self, option)}; it must be at least 1.")
-        if not (math.isfinite(self.save_every_s) and self.save_every_s > 0):
+        if self.save_every_s <= 0:
             raise InputError(f"save_every_s is {self.save_every_s}; it must be a number above 0.")
         for option in ("prime", "stop"):
             try:

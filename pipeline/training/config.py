@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
-from pipeline import storage
+from pipeline import settings, storage
 from pipeline.errors import InputError
 from pipeline.model.config import CellName, ModelConfig
 
@@ -73,8 +73,24 @@ class Interval:
 class TrainConfig:
     """One training run: corpus, model, optimisation, and how long."""
 
+    GROUPS: ClassVar[dict[str, str]] = {
+        "corpus": "corpus",
+        "cell": "model",
+        "global_batch_size": "batches",
+        "optimizer": "optimisation",
+        "max_steps": "length",
+        "eval_every": "evaluation",
+        "checkpoint_every": "checkpoints",
+        "sample_every": "samples on the way",
+        "seed": "how it is computed",
+        "num_workers": "where it runs",
+    }
+    """the groups of --help: the first setting of each, and its title"""
+
     corpus: str
     """corpus to learn: NAME, or NAME@VERSION"""
+    verify: bool = False
+    """read the corpus's every byte and compare digests before training"""
     cell: CellName = "lstm"
     """recurrent cell"""
     num_layers: int = 2
@@ -85,10 +101,16 @@ class TrainConfig:
     """size of a learned input embedding; 0: one-hot, as char-rnn"""
     dropout: float = 0.0
     """dropout between layers and before the head"""
+    init_from: str = ""
+    """start from a model's weights, matched by symbol: models:/NAME@ALIAS, a run id, or a
+    checkpoint's URL
+    """
     global_batch_size: int = 50
     """lanes: text streams that are read side by side, over all workers"""
     seq_len: int = 50
     """tokens a step reads from every lane: truncated backpropagation through time"""
+    accumulate: int = 1
+    """parts that a worker's lanes are computed in, one after another, to save memory"""
     optimizer: Literal["rmsprop", "adam", "adamw"] = "rmsprop"
     """update rule"""
     learning_rate: float = 2e-3
@@ -112,12 +134,6 @@ class TrainConfig:
     """clip each element of the gradient to this size, as char-rnn does at 5, before the norm; 0: do
     not
     """
-    accumulate: int = 1
-    """parts that a worker's lanes are computed in, one after another, to save memory"""
-    init_from: str = ""
-    """start from a model's weights, matched by symbol: models:/NAME@ALIAS, a run id, or a
-    checkpoint's URL
-    """
     max_steps: int = 0
     """stop after this many steps; 0: no limit"""
     max_epochs: int = 50
@@ -126,17 +142,21 @@ class TrainConfig:
     """stop after this many minutes of training; 0: no limit"""
     patience: int = 0
     """stop after this many evaluations in a row without a new lowest val_loss; 0: do not"""
-    eval_every: int | str = 500
+    eval_every: int | str = field(default=500, metadata={"metavar": "N|5m"})
     """evaluate every so many steps, or minutes ("5m"); and once more at the end"""
     eval_lanes: int = 32
     """lanes that read the validation split side by side"""
-    checkpoint_every: int | str = "5m"
+    checkpoint_every: int | str = field(default="5m", metadata={"metavar": "N|5m"})
     """write a checkpoint every so many steps, or minutes ("5m"); also at each new lowest val_loss,
     and at the end
     """
     keep_checkpoints: int = 2
     """newest checkpoints to keep, besides the best"""
-    sample_every: int | str | list[int] = 0
+    resume: str = ""
+    """go on with this run from its newest checkpoint: a run id; settings that are not given are the
+    run's own
+    """
+    sample_every: int | str | list[int] = field(default=0, metadata={"metavar": "N|N,N"})
     """write a sample of the model as it stands every so many steps, or at the steps of a list
     ("100,300,500"); 0: never
     """
@@ -148,23 +168,15 @@ class TrainConfig:
     """tf32 products, or bf16 autocast, on a GPU that has them"""
     compile: bool = False
     """torch.compile the model; needs a C++ compiler on every node"""
-    # str first: YAML, which parses flags too, reads 1:4 as the number 64.
-    num_workers: str | int = 1
-    """data-parallel workers; LOW:HIGH lets a run lose and gain workers as the cluster does (in YAML
-    in quotes)
-    """
+    num_workers: int | str = field(default=1, metadata={"metavar": "N|LOW:HIGH"})
+    """data-parallel workers; LOW:HIGH lets a run lose and gain workers as the cluster does"""
     cpus_per_worker: int = 1
     """CPUs, and so threads, of each worker"""
     use_gpu: bool = False
     """train on GPUs, one a worker"""
-    verify: bool = False
-    """read the corpus's every byte and compare digests before training"""
-    resume: str = ""
-    """go on with this run from its newest checkpoint: a run id; settings that are not given are the
-    run's own
-    """
 
     def __post_init__(self) -> None:
+        settings.check(self)
         for option in _AT_LEAST_1:
             self._check_at_least(option, 1)
         for option in _AT_LEAST_0:
@@ -173,8 +185,6 @@ class TrainConfig:
             raise InputError(f"learning_rate is {self.learning_rate}; it must be above 0.")
         if not self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}; it must be below 1.")
-        if self.seed >= 1 << 63:
-            raise InputError(f"seed is {self.seed}; it must be below 2**63.")
         if self.precision != "fp32" and not self.use_gpu:
             raise InputError(
                 f"precision {self.precision} needs a GPU; give --use_gpu, or --precision fp32."
@@ -239,8 +249,7 @@ class TrainConfig:
 
     def _check_at_least(self, option: str, low: float) -> None:
         value = getattr(self, option)
-        # A NaN is not below the limit, and infinity is above it: neither is a setting.
-        if not (math.isfinite(value) and value >= low):
+        if value < low:
             raise InputError(f"{option} is {value}; it must be a number of at least {low}.")
 
     def _check_it_ends(self) -> None:

@@ -62,6 +62,17 @@ def process(name: str, *arguments: object, **environment: str) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+def refused(capsys: pytest.CaptureFixture[str], run: Callable[[], object]) -> str:
+    """The one line with which a job refuses; nothing is on stdout, and the status is 2."""
+    with pytest.raises(SystemExit) as ended:
+        run()
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.out) == (2, "")
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1, shown.err
+    return shown.err.rstrip("\n").removeprefix("error: ")
+
+
 @pytest.fixture
 def run(
     monkeypatch: pytest.MonkeyPatch,

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from cluster.connect import ConnectionFailedError
-from jobs import command
-from jobs.command import Common, Parser, conclude, flag_value, run_command, show_table
-from pipeline.errors import DamagedError, InputError
+from jobs import build_corpus, command, reproduce, sample, train
+from jobs.command import Common, Job, Parser, late, run_command
+from jobs.field_docs import field_docs
+from pipeline import yaml_files
+from pipeline.errors import InputError
+from pipeline.recipes import load_recipe, recipe_names
+from pipeline.settings import configured
+from pipeline.training.config import TrainConfig, settings_digest
+from tests.jobs.conftest import Run, refused
 
 RECIPE = """
 corpus: {name: mine}
@@ -77,17 +85,6 @@ def ran(recipe: str, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return seen[0]
 
     return ran
-
-
-def refused(capsys: pytest.CaptureFixture[str], run: Callable[[], object]) -> str:
-    """The one line with which a job refuses; nothing is on stdout, and the status is 2."""
-    with pytest.raises(SystemExit) as ended:
-        run()
-    shown = capsys.readouterr()
-    assert (ended.value.code, shown.out) == (2, "")
-    assert shown.err.startswith("error: ")
-    assert shown.err.count("\n") == 1, shown.err
-    return shown.err.rstrip("\n").removeprefix("error: ")
 
 
 # Flags and recipes.
@@ -184,14 +181,14 @@ def test_a_flag_may_run_something_else_in_the_jobs_place(
 def test_a_job_may_put_other_settings_in_the_recipes_place(ran: Callable[..., Ran]) -> None:
     seen: list[Any] = []
 
-    def revise(recipe: dict[str, Any], root: str, argv: list[str]) -> dict[str, Any]:
-        seen.extend([root, flag_value(argv, "--size")])
+    def revise(recipe: dict[str, Any], root: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        seen.extend([root, settings["size"], settings.get("bold")])
         return {**recipe, "name": "revised", "train": {"corpus": "old", "size": 5}}
 
     config, common = ran("--root", "/r", "--bold", revise=revise)
     assert config == TrainSettings(corpus="old", size=5, bold=True)
     assert common.recipe_name == "revised"
-    assert seen == ["/r", ""]
+    assert seen[:3] == ["/r", 3, "true"]
     assert ran("--size", "7", revise=revise)[0].size == 7
 
 
@@ -199,16 +196,18 @@ def test_help_shows_the_recipes_settings(recipe: str, capsys: pytest.CaptureFixt
     def job(config: TrainSettings, common: Common) -> dict[str, Any]:
         raise AssertionError
 
-    with pytest.raises(SystemExit) as ended:
-        run_command("about it", "train", TrainSettings, job, ["--recipe", recipe, "--help"])
+    run_command("about it", "train", TrainSettings, job, ["--recipe", recipe, "--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert ended.value.code == 0
     for part in (
         "about it",
         "--recipe",
         "--scale",
         "--root",
-        "--size SIZE (type: int, default: 3)",
+        "--size N how much of it (default: 3)",
+        "--bold whether to dare --lines",
+        "--corpus TEXT what to read (default: other)",
+        "train.max_steps=100",
+        "16M",
     ):
         assert part in shown
 
@@ -250,10 +249,13 @@ def test_a_recipes_settings_are_checked_like_flags(
             lambda: run_command("", "train", TrainSettings, lambda config, common: {}, given),
         )
 
-    assert line("sise: 3, color: red") == (
-        "recipe bad: section train has no setting color, sise. See --help."
-    )
-    assert line("size: -3") == "size is -3; it must be at least 0."
+    where = f"recipe {tmp_path / 'bad.yaml'}, line 1"
+    assert line("sise: 3") == f"{where}: section train has no setting sise. Did you mean size?"
+    assert line("x: 1") == f"{where}: section train has no setting x. See --help."
+    assert line("size: -3") == f"{where}: train.size is -3; it must be at least 0."
+    assert line("size: two").startswith(f"{where}: train.size is 'two'; it must be a whole number")
+    assert line("bold: maybe") == f"{where}: train.bold is 'maybe'; it must be true or false."
+    assert line("corpus: ").endswith("corpus was there before: " + where + ".")
 
 
 def test_the_command_line_of_the_process_is_read_when_none_is_given(
@@ -264,115 +266,186 @@ def test_the_command_line_of_the_process_is_read_when_none_is_given(
     assert json.loads(capsys.readouterr().out) == {"size": 7}
 
 
-@pytest.mark.parametrize(
-    ("argv", "value"),
-    [
-        (["--resume", "x", "--size", "2"], "x"),
-        (["--size", "2", "--resume=y"], "y"),
-        (["--resume=a=b"], "a=b"),
-        (["--resume"], ""),
-        (["--resumed", "x"], ""),
-        (["--resume=", "x"], ""),
-        ([], ""),
-    ],
-)
-def test_a_flag_can_be_looked_for_before_all_is_parsed(argv: list[str], value: str) -> None:
-    assert flag_value(argv, "--resume") == value
-
-
-# How a job ends.
-
-
-@pytest.mark.parametrize(
-    ("result", "status"),
-    [
-        ({}, None),
-        ({"stopped": False}, None),
-        ({"stopped": True}, 130),
-        ({"exit_status": 0}, None),
-        ({"exit_status": 1}, 1),
-        ({"stopped": True, "exit_status": 1}, 130),
-    ],
-)
-def test_the_result_decides_the_exit_status(
-    capsys: pytest.CaptureFixture[str], result: dict[str, Any], status: int | None
-) -> None:
-    code = None
-    try:
-        conclude(lambda: result)
-    except SystemExit as ended:
-        code = ended.code
-    assert code == status
-    assert json.loads(capsys.readouterr().out) == result
-
-
-def failing(error: BaseException) -> Callable[[], dict[str, Any]]:
-    def job() -> dict[str, Any]:
-        raise error
-
-    return job
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        InputError("what, found, needed, next."),
-        DamagedError("what, found, needed, next."),
-        ConnectionFailedError("what, found, needed, next."),
-    ],
-)
-def test_bad_input_of_every_kind_is_its_message(
-    capsys: pytest.CaptureFixture[str], error: Exception
-) -> None:
-    assert refused(capsys, lambda: conclude(failing(error))) == "what, found, needed, next."
-
-
-def test_bad_input_that_an_engine_wrapped_is_its_own_message(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    class WrappedError(InputError):
-        cause = InputError("the reason.")
-
-    error = WrappedError("Traceback (most recent call last):\n ...")
-    assert refused(capsys, lambda: conclude(failing(error))) == "the reason."
-
-
-def test_ctrl_c_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        conclude(failing(KeyboardInterrupt()))
-    shown = capsys.readouterr()
-    assert (ended.value.code, shown.out, shown.err) == (130, "", "interrupted\n")
-
-
-def test_what_is_no_bad_input_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        conclude(failing(ZeroDivisionError()))
-
-
-def test_jobs_tell_mlflow_to_send_nothing_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
-    conclude(dict)
-    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
-    conclude(dict)
-    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "false"
-
-
-# What people read.
-
-
-def test_a_table_has_columns(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "unreasonable"):
-        show_table([("name", "", "age"), ("a", "latest", "3s"), ("longer", "", "")])
-    assert [record.getMessage() for record in caplog.records] == [
-        "name            age",
-        "a       latest  3s",
-        "longer",
-    ]
-
-
 def test_settings_are_announced_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "unreasonable"):
         command.announce("train", TrainSettings(corpus="x"))
     (record,) = caplog.records
     assert record.getMessage() == ('train: {"bold": false, "corpus": "x", "lines": 0, "size": 1}')
+
+
+# Any setting of any section.
+
+
+def several(recipe: str, argv: list[str], **options: Any) -> tuple[Any, Common]:
+    """Run a job that reads two sections."""
+    seen: list[Any] = []
+
+    def job(config: TrainSettings, common: Common) -> dict[str, Any]:
+        seen.append((config, common))
+        return {}
+
+    also = {"sample": SampleSettings}
+    own = Job(
+        description="", section="train", config_class=TrainSettings, run=job, also=also, **options
+    )
+    own.main(["--recipe", recipe, *argv])
+    return seen[0]
+
+
+def test_any_setting_of_any_section_can_be_changed(recipe: str) -> None:
+    argv = ["sample.ratio=1e-1", "--bold", "--size", "5", "train.lines=1k", "train.size=9"]
+    config, common = several(recipe, argv)
+    assert config == TrainSettings(corpus="other", size=5, bold=True, lines=1000)  # flags win
+    assert common.section("sample", SampleSettings).ratio == 0.1
+    assert common.changed == {"sample", "train"}
+    config, common = several(recipe, ["--bold", "false", "train.size=9", "train.size=8"])
+    assert (config.size, config.bold, common.changed) == (8, False, {"train"})
+    assert several(recipe, [])[1].changed == frozenset()
+
+
+def test_a_setting_of_another_section_may_have_a_flag(recipe: str) -> None:
+    _, common = several(recipe, ["--ratio", "2", "sample.ratio=1"], short=("sample.ratio",))
+    assert common.section("sample", SampleSettings).ratio == 2
+    assert common.changed == {"sample"}
+    assert "sample.ratio" not in common.flags
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["train.sise=3"], "section train has no setting sise. Did you mean size?"),
+        (["trian.size=3"], "this job reads train and sample, not 'trian'. Did you mean train?"),
+        (["corpus.name=3"], "this job reads train and sample, not 'corpus'."),
+        (["size=3"], "'size=3' is neither a flag nor SECTION.SETTING=VALUE."),
+        (["train.size"], "'train.size' is neither a flag nor"),
+        (["train.size=two"], "train.size=two: train.size is 'two'; it must be a whole number"),
+        (["sample.ratio=x"], "sample.ratio=x: sample.ratio is 'x'; it must be a finite number"),
+        (["train.size=-2"], "train.size=-2: train.size is -2; it must be at least 0."),
+        (["--ratio", "2"], "Did you mean sample.ratio=VALUE?"),
+        (["--sise", "2"], "Did you mean --size?"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_by_name(
+    recipe: str, capsys: pytest.CaptureFixture[str], argv: list[str], message: str
+) -> None:
+    assert message in refused(capsys, lambda: several(recipe, argv))
+
+
+def test_a_change_comes_over_what_revise_put_there(recipe: str) -> None:
+    def revise(recipe: dict[str, Any], root: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {**recipe, "train": {"corpus": "old", "size": 5}}
+
+    config, _ = several(recipe, ["train.lines=2"], revise=revise)
+    assert config == TrainSettings(corpus="old", size=5, lines=2)
+
+
+# The real jobs.
+
+JOBS = {
+    "build_corpus": build_corpus.JOB,
+    "train": train.JOB,
+    "sample": sample.JOB,
+    "reproduce": reproduce.JOB,
+}
+
+
+def entry(shown: str, flag: str) -> str:
+    """A flag's entry in --help, in one line; "" for none."""
+    found = re.search(rf"^  {flag}( .*\n|\n)((       .*\n)*)", shown, re.MULTILINE)
+    return " ".join(found[0].split()) if found else ""
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_help_has_a_sentence_and_a_group_for_every_setting(
+    run: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    job: Job[Any] = JOBS[name]
+    shown = run(name, "--help").out
+    for flag in ("--recipe", "--scale", "--root", "--print_config", "--dry_run", "--help"):
+        assert len(entry(shown, flag if flag != "--help" else "-h, --help").split()) > 3
+    names = [setting.name for setting in dataclasses.fields(job.config_class)]
+    docs = field_docs(job.config_class)
+    settings = load_recipe("pystdlib")[job.section]
+    groups = getattr(job.config_class, "GROUPS", {})
+    assert set(groups) <= set(names)
+    assert list(groups) == [each for each in names if each in groups]  # in the fields' order
+    for setting in dataclasses.fields(job.config_class):
+        assert len(docs[setting.name]) > 5, setting.name
+        text = entry(shown, f"--{setting.name}")
+        assert docs[setting.name] in text, setting.name
+        if setting.name in settings and isinstance(settings[setting.name], str | int | float):
+            assert f"(default: {settings[setting.name]})" in text
+    assert "type:" not in shown
+    for title in groups.values():
+        assert f"\n{title}:\n" in shown
+    # The first setting begins a group, so that each has one.
+    assert not names or names[0] in groups
+    for path in job.short:
+        section, _, own = path.partition(".")
+        assert field_docs(job.also[section])[own] in entry(shown, f"--{own}")
+
+
+def test_help_has_the_defaults_of_the_recipe_and_scale(run: Run) -> None:
+    shown = run("train", "--recipe", "linux", "--scale=post", "--help").out
+    assert "(default: 700)" in entry(shown, "--hidden_size")
+    assert "{lstm,gru,rnn}" in entry(shown, "--cell")
+    assert entry(shown, "--compile").startswith("--compile torch.compile the model")
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_printed_recipe_gives_the_same_run(run: Run, tmp_path: Path, name: str) -> None:
+    job: Job[Any] = JOBS[name]
+    for recipe in recipe_names():
+        changes = {"corpus": "corpus.source=a: b", "train": "train.seed=7"}
+        given = [changes[section] for section in job.sections if section in changes]
+        shown = run(name, "--recipe", recipe, "--scale", "post", *given, "--print_config")
+        assert (shown.status, shown.err) == (0, "")
+        path = tmp_path / "other.yaml"
+        path.write_text(shown.out)
+        assert run(name, "--recipe", path, "--print_config").out == shown.out
+        printed = load_recipe(str(path))
+        assert printed["name"] == recipe
+        asked = load_recipe(recipe, "post", {"train": {"seed": 7}})
+        for section, config_class in job.sections.items():
+            if section == "train":
+                configs = [
+                    dataclasses.asdict(configured(config_class, each[section], section))
+                    for each in (printed, asked)
+                ]
+                digests = [settings_digest(each) for each in configs]
+                assert digests[0] == digests[1]
+                assert configs[0] == configs[1]
+
+
+def test_a_printed_recipe_keeps_what_yaml_would_change(run: Run, tmp_path: Path) -> None:
+    flags = ["--num_workers", "1:2", "--init_from", "no", "--learning_rate", "1e-5"]
+    flags += ["--sample_every", "1,2", "--max_epochs", "1k"]
+    path = tmp_path / "a.yaml"
+    path.write_text(run("train", *flags, "--print_config").out)
+    config = configured(TrainConfig, load_recipe(str(path))["train"])
+    assert (config.num_workers, config.init_from, config.learning_rate) == ("1:2", "no", 1e-5)
+    assert (config.sample_every, config.max_epochs) == ("1,2", 1000)
+    assert yaml_files.load(path.read_text(), "x")["name"] == "pystdlib"
+
+
+def test_a_dry_run_runs_the_plan_in_the_jobs_place(
+    recipe: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("some_plans")
+    module.plan = lambda config, common: {"size": config.size, "root": common.root}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "some_plans", module)
+
+    def job(config: TrainSettings, common: Common) -> dict[str, Any]:
+        raise AssertionError
+
+    def planned(*argv: str) -> None:
+        given = ["--recipe", recipe, "--root", "/r", *argv]
+        run_command("", "train", TrainSettings, job, given, plan=late("some_plans", "plan"))
+
+    planned("--dry_run", "--size", "4")
+    assert json.loads(capsys.readouterr().out) == {"size": 4, "root": "/r"}
+    assert "size is -4" in refused(capsys, lambda: planned("--dry_run", "--size", "-4"))
+    without = ["--recipe", recipe, "--dry_run"]
+    line = refused(capsys, lambda: run_command("", "train", TrainSettings, job, without))
+    assert "--dry_run" in line

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from pipeline.corpora import retention
 from pipeline.corpora.build import build_corpus as build
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
+from pipeline.errors import InputError
 from pipeline.model.about import CorpusReference
 from pipeline.registry.models import corpus_references
 from pipeline.reproducing import report, stages
@@ -232,7 +234,7 @@ def test_a_model_is_called_after_the_recipe_or_another_corpus(
 
 
 def test_a_recipes_corpus_is_built_when_it_is_missing(tmp_path: Path, root: str) -> None:
-    missing = train._missing_corpus
+    missing = train._corpus_to_build
     built = missing(TrainConfig(corpus="own"), common(str(tmp_path)))
     assert built == CorpusConfig(name="own", source="x")
     assert missing(TrainConfig(corpus="own@v1"), common(str(tmp_path))) is None
@@ -241,18 +243,39 @@ def test_a_recipes_corpus_is_built_when_it_is_missing(tmp_path: Path, root: str)
     assert missing(TrainConfig(corpus="texts"), there) is None
 
 
+def test_a_run_with_another_source_builds_the_corpus_anew(
+    tmp_path: Path, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = str(tmp_path / "root")
+    own = {"name": "own", "source": str(texts), "val": 0.2, "test": 0.0}
+    build(CorpusConfig(**own), root)
+
+    def to_build(reference: str = "own", changed: tuple[str, ...] = ("corpus",)) -> Any:
+        told = replace(common(root, corpus=own), changed=frozenset(changed))
+        return train._corpus_to_build(TrainConfig(corpus=reference), told)
+
+    assert to_build(changed=()) is None
+    assert to_build() is None  # the same source
+    own["source"] = str(texts / "abc.py")
+    assert to_build() == CorpusConfig(**own)
+    assert to_build(changed=("train",)) is None
+    # What another corpus, or a version, was built from does not change any more.
+    for reference in ("own@v1", "other"):
+        with pytest.raises(InputError, match=r"which is not built here; leave out --source"):
+            to_build(reference)
+
+
 def test_a_resumed_run_has_its_own_settings_and_corpus_version(tmp_path: Path) -> None:
     config = {"corpus": "own", "hidden_size": 7}
     start = RunStart(CorpusReference("own", "v1", "f" * 64), "named", config)
     start.write(runs.run_url(str(tmp_path), "run-1"))
     recipe = {"name": "recipe", "train": {"corpus": "x"}, "sample": {"model": "m"}}
-    for argv in (["--resume", "run-1"], ["--resume=run-1"]):
-        assert train.resumed(recipe, str(tmp_path), argv) == {
-            "name": "named",
-            "train": {"corpus": "own@v1", "hidden_size": 7},
-            "sample": {"model": "m"},
-        }
-    assert train.resumed(recipe, str(tmp_path), ["--seed", "1"]) is recipe
+    assert train.resumed(recipe, str(tmp_path), {"resume": "run-1"}) == {
+        "name": "named",
+        "train": {"corpus": "own@v1", "hidden_size": 7},
+        "sample": {"model": "m"},
+    }
+    assert train.resumed(recipe, str(tmp_path), {"seed": "1"}) is recipe
 
 
 def test_a_job_ends_with_where_the_result_is(caplog: pytest.LogCaptureFixture) -> None:

@@ -125,9 +125,9 @@ def test_a_model_goes_from_one_registry_to_another(
         (["compare", "texts/1", "texts@nobody"], "no model"),
         (["list", "nobody"], "no model 'nobody'"),
         (["import", "/nowhere.zip"], "cannot read archive /nowhere.zip"),
-        (["export", "texts/1"], "archive"),
+        (["export", "texts/1"], "ARCHIVE"),
         (["explode"], "explode"),
-        ([], "action"),
+        ([], "ACTION"),
     ],
 )
 def test_bad_input_is_one_clear_line(run: Run, home: str, argv: list[str], message: str) -> None:

@@ -92,7 +92,7 @@ def test_amounts_are_at_least_0(option: str) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("option", ["learning_rate", "dropout", "max_grad_norm", "max_minutes"])
 def test_numbers_are_finite(option: str, value: float) -> None:
-    assert refusal(**{option: value}) == f"{option} is {value}; it must be a number of at least 0."
+    assert refusal(**{option: value}) == f"{option} is {value}; it must be a finite number."
 
 
 def test_limits_from_above() -> None:
@@ -100,7 +100,9 @@ def test_limits_from_above() -> None:
     assert refusal(learning_rate=-1).startswith("learning_rate is -1; it must be a number")
     assert refusal(dropout=1) == "dropout is 1; it must be below 1."
     assert made(dropout=0.999).dropout == 0.999
-    assert refusal(seed=2**63) == f"seed is {2**63}; it must be below 2**63."
+    assert refusal(seed=2**63) == (
+        f"seed is {2**63}; it must be a whole number below 2**63, such as 8, 1e3 or 16M."
+    )
     assert made(seed=2**63 - 1).seed == 2**63 - 1
 
 

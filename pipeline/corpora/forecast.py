@@ -38,8 +38,9 @@ class CorpusForecast:
 
     `whole`: all text was looked at, so documents, tokens in all and vocabulary are those of the
     build; else they are extrapolated. `cut`: the splits are one text's, cut exactly there; whole
-    documents and blocks meet their shares on average only. `version` is the one that is there: up to date when `builds` is false. `removed` are
-    versions that --keep would remove behind the build, unless a model uses them.
+    documents and blocks meet their shares on average only. `version` is the one that is there: up
+    to date when `builds` is false. `removed` are versions that --keep would remove behind the
+    build, unless a model uses them.
     """
 
     corpus: str
@@ -139,9 +140,7 @@ def forecast(
     )
 
 
-def split_tokens(
-    config: CorpusConfig, documents: int, total: int
-) -> tuple[dict[str, int], bool]:
+def split_tokens(config: CorpusConfig, documents: int, total: int) -> tuple[dict[str, int], bool]:
     """Tokens to expect in each split of `total`, and whether one text is cut exactly there.
 
     Shares of whole documents or blocks are met on average only. InputError where shares do not fit.
@@ -268,9 +267,7 @@ def _some(paths: set[str], limit: int = 3) -> str:
     return f"{shown}, ..." if len(paths) > limit else shown
 
 
-def _removed(
-    root: str, name: str, keep: int, models: retention.References
-) -> tuple[str, ...]:
+def _removed(root: str, name: str, keep: int, models: retention.References) -> tuple[str, ...]:
     """Versions that would be one too many behind a new one, and are neither pinned nor used."""
     surplus = retention.versions(root, name)[keep - 1 :] if keep else []
     candidates = [version for version in surplus if not version.pinned]

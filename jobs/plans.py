@@ -13,26 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.command import Common, announce, show_table
+from jobs.plan_tables import Row, corpus_rows, sample_rows, time_of, train_rows
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.forecast import BuildOptions, CorpusForecast
 from pipeline.corpora.forecast import forecast as corpus_forecast
 from pipeline.corpora.manifest import latest, split_reference
 from pipeline.errors import InputError
-from pipeline.estimates import Estimate
-from pipeline.progress import bytes_of, duration
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from pipeline.corpora.vocab import Vocab
-    from pipeline.sampling.forecast import SampleForecast
-    from pipeline.training.forecast import Text, TrainForecast
+    from pipeline.training.forecast import Text
 
 log = logging.getLogger("unreasonable")
 
 HOUSE = Path(__file__).parent.parent
-Row = tuple[str, str]
 
 
 def corpus_plan(config: CorpusConfig, common: Common) -> dict[str, Any]:
@@ -57,7 +54,7 @@ def corpus_plan(config: CorpusConfig, common: Common) -> dict[str, Any]:
     )
     found = corpus_forecast(config, common.root, options, frozen, models)
     announce("corpus", config)
-    _show("corpus", _corpus_rows(found))
+    _show("corpus", corpus_rows(found))
     return _result(common.root, config, found.to_json())
 
 
@@ -69,8 +66,8 @@ def train_plan(config: TrainConfig, common: Common) -> dict[str, Any]:
     found = forecast(config, common.root, _model_name(config, common), text, _cpus())
     announce("train", config)
     if corpus:
-        _show("corpus", _corpus_rows(corpus))
-    _show("train", _train_rows(found))
+        _show("corpus", corpus_rows(corpus))
+    _show("train", train_rows(found))
     extra = {"builds_corpus": corpus.to_json()} if corpus else {}
     return _result(common.root, config, found.to_json()) | extra
 
@@ -81,7 +78,7 @@ def sample_plan(config: SampleConfig, common: Common) -> dict[str, Any]:
 
     found = forecast(config, common.root)
     announce("sample", config)
-    _show("sample", _sample_rows(found))
+    _show("sample", sample_rows(found))
     return _result(common.root, config, found.to_json())
 
 
@@ -90,7 +87,7 @@ def reproduce_plan(config: Any, common: Common) -> dict[str, Any]:
     del config  # every setting is in the recipe's sections
     from pipeline.registry.looking import existing_uri
     from pipeline.reproducing.forecast import forecast
-    from pipeline.reproducing.stages import Recipe
+    from pipeline.reproducing.recipe import Recipe
 
     recipe = Recipe(
         name=common.recipe_name,
@@ -102,11 +99,11 @@ def reproduce_plan(config: Any, common: Common) -> dict[str, Any]:
     found = forecast(recipe, common.root, _cpus())
     for section in ("corpus", "train", "sample"):
         announce(section, getattr(recipe, section))
-    _show("corpus", _corpus_rows(found.corpus))
-    _show("train", _train_rows(found.train))
-    _show("sample", _sample_rows(found.sample))
+    _show("corpus", corpus_rows(found.corpus))
+    _show("train", train_rows(found.train))
+    _show("sample", sample_rows(found.sample))
     there = ", ".join(found.skipped) or "nothing"
-    _show("all", [("there already", there), ("time", _time(found.seconds))])
+    _show("all", [("there already", there), ("time", time_of(found.seconds))])
     settings = {name: asdict(getattr(recipe, name)) for name in ("corpus", "train", "sample")}
     return {"dry_run": True, "root": common.root, "settings": settings, **found.to_json()}
 
@@ -190,7 +187,7 @@ def _model_vocab(config: CorpusConfig, root: str) -> Vocab | None:
 
 
 def _cpus() -> int | None:
-    """The processors that a local Ray has; a cluster is not asked, there each worker has its own."""
+    """A local Ray's processors. A cluster is not asked: each worker has its own there."""
     return None if os.environ.get("RAY_ADDRESS") else os.cpu_count()
 
 
@@ -200,79 +197,3 @@ def _result(root: str, config: Any, found: dict[str, Any]) -> dict[str, Any]:
 
 def _show(title: str, rows: list[Row]) -> None:
     show_table([(title if at == 0 else "", *row) for at, row in enumerate(rows)])
-
-
-def _time(seconds: Estimate | None) -> str:
-    return f"about {duration(seconds.value)}" if seconds else "not estimated"
-
-
-def _corpus_rows(found: CorpusForecast) -> list[Row]:
-    rows = []
-    for source in found.sources:
-        packed = f", {bytes_of(source.packed_bytes)} packed" if source.packed_bytes else ""
-        about = "" if source.whole else "about "
-        names = ", ".join(source.names)
-        rows.append(
-            (
-                source.source,
-                f"{source.kind}: {about}{source.documents:,} documents, {about}"
-                f"{bytes_of(source.bytes)}{packed}; {source.excluded:,} excluded, "
-                f"{source.skipped:,} skipped; {names}",
-            )
-        )
-    about = "" if found.whole and found.cut else "about "
-    splits = ", ".join(f"{name} {about}{count:,}" for name, count in found.tokens.items())
-    rows += [("tokens", splits), ("vocabulary", f"{found.vocab_size:,} {found.unit}s")]
-    if not found.builds:
-        return [*rows, ("there already", f"version {found.version} is up to date: no build")]
-    rows += [("changed", change) for change in found.changes]
-    rows.append(
-        ("disk", f"{bytes_of(found.disk_bytes)}, {bytes_of(found.staging_bytes)} meanwhile")
-    )
-    rows += [("would remove", version) for version in found.removed]
-    rows += [("warning", warning) for warning in found.warnings]
-    return [*rows, ("time", _time(found.seconds))]
-
-
-def _train_rows(found: TrainForecast) -> list[Row]:
-    text = found.text
-    about = "" if text.whole else "about "
-    rows = [
-        (
-            "corpus",
-            f"{text.name}@{text.version or '(to be built)'}: {about}{text.train_tokens:,} tokens",
-        ),
-        ("model", f"{found.model}: {about}{found.parameters:,} parameters"),
-        ("lanes", f"{found.lanes} over {len(found.lanes_by_worker)} workers"),
-        (
-            "steps",
-            f"{found.steps:,} of {found.total_steps:,}, {about}{found.steps_per_epoch:,} an epoch",
-        ),
-        ("ends", "; ".join(found.ends)),
-        ("checkpoints", f"{found.checkpoints}; {bytes_of(found.checkpoint_bytes)}"),
-        ("memory", f"about {bytes_of(found.memory.total)} a worker"),
-    ]
-    if found.same_settings:
-        rows.append(("there already", f"{found.same_settings} was trained with these settings"))
-    if found.resumed:
-        rows.append(("resumes", f"{found.resumed.run_id} at step {found.resumed.step:,}"))
-    rows += [("warning", warning) for warning in found.warnings]
-    return [*rows, ("time", _time(found.seconds))]
-
-
-def _sample_rows(found: SampleForecast) -> list[Row]:
-    version = "" if found.version else " (still to be trained)"
-    rows = [
-        ("model", f"{found.model}{version}, {found.precision}, {found.parameters:,} parameters"),
-        ("output", found.output or "named after the model's version"),
-        (
-            "files",
-            f"{found.files:,}, of which {found.kept:,} are there; about "
-            f"{bytes_of(found.bytes.value)}",
-        ),
-        ("characters", f"{found.characters:,} to sample"),
-    ]
-    rows += [("goes on", f"{one.file} from {one.characters:,}") for one in found.begun]
-    if found.removed:
-        rows.append(("would remove", ", ".join(found.removed)))
-    return [*rows, ("time", _time(found.seconds))]

@@ -260,14 +260,18 @@ class _Stream:
             else:
                 look.look(path, stream_chunks(counted, _LOOK_CHUNK), look.budget)
             # What is behind the text that was looked at is read for its size alone.
-            while consumed < limit and counted.read(_LOOK_CHUNK):
+            while not self._is_enough(consumed, limit) and counted.read(_LOOK_CHUNK):
                 pass
             self.sizes[path] = counted.size
-            if consumed >= limit:
+            if self._is_enough(consumed, limit):
                 look.whole = False
                 return consumed
         self.ended = True
         return consumed
+
+    def _is_enough(self, consumed: int, limit: int) -> bool:
+        """Whether to stop here: never where all of the file is in the decompressor's hands."""
+        return consumed >= limit and consumed != self.source.size
 
 
 class _Sized:

@@ -11,7 +11,7 @@ from pipeline.corpora.forecast import forecast as corpus_forecast
 from pipeline.corpora.manifest import split_reference
 from pipeline.errors import InputError
 from pipeline.estimates import RAY_START_S, Estimate
-from pipeline.reproducing.stages import Recipe
+from pipeline.reproducing.recipe import Recipe
 from pipeline.sampling import forecast as sampling
 from pipeline.sampling.forecast import SampleForecast
 from pipeline.training import forecast as training

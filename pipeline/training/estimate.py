@@ -14,10 +14,11 @@ from pipeline.model.config import ModelConfig
 from pipeline.training.config import TrainConfig
 
 FLOAT = 4  # bytes
-# A worker's process beside its model: torch, numba and their first step's code. Four trainers of
-# 0.05 to 3.4 million weights had 439 to 768 MB resident at most; with this, the total came out
-# between 0.92 and 1.06 of that.
-PROCESS_BYTES = 450 << 20
+# A Ray worker's process beside its model: Ray, torch, numba and their first step's code. Two workers
+# of an LSTM 1x256 had 644 MB resident at most, of which 23 MB are the model's by the figures below.
+# Four trainers of 0.05 to 3.4 million weights outside of Ray had 439 to 768 MB, 170 MB less than
+# this file says, to within 35 MB.
+PROCESS_BYTES = 620 << 20
 # Tensors beside each weight: its gradient, and what the optimiser keeps.
 OPTIMIZER_TENSORS = {"rmsprop": 1, "adam": 2, "adamw": 2}
 

@@ -14,8 +14,8 @@ from pipeline.model.config import ModelConfig
 from pipeline.training.config import TrainConfig
 
 FLOAT = 4  # bytes
-# A Ray worker's process beside its model: Ray, torch, numba and their first step's code. Two workers
-# of an LSTM 1x256 had 644 MB resident at most, of which 23 MB are the model's by the figures below.
+# A Ray worker's process beside its model: Ray, torch, numba and their first step's code. Two
+# workers of an LSTM 1x256 had 644 MB resident at most, 23 MB of it the model's by what follows.
 # Four trainers of 0.05 to 3.4 million weights outside of Ray had 439 to 768 MB, 170 MB less than
 # this file says, to within 35 MB.
 PROCESS_BYTES = 620 << 20

@@ -94,9 +94,7 @@ def test_what_changed_is_said(folder: Path, tmp_path: Path) -> None:
 
 def test_versions_that_would_go_are_named(folder: Path, tmp_path: Path) -> None:
     root = str(tmp_path / "root")
-    versions = [
-        build_corpus(config(folder, seed=seed), root).version for seed in (1, 2, 3)
-    ]
+    versions = [build_corpus(config(folder, seed=seed), root).version for seed in (1, 2, 3)]
     asked = []
 
     def models(name: str) -> dict[str, list[str]]:

@@ -34,9 +34,7 @@ def test_a_token_costs_its_matrix_products() -> None:
     # The other cells multiply the one-hot input too, or the embedding.
     gru = ModelConfig(vocab_size=11, cell="gru", num_layers=1, hidden_size=8)
     assert estimate.token_operations(gru) == 2 * 24 * (11 + 8) + 176
-    embedded = ModelConfig(
-        vocab_size=11, cell="rnn", num_layers=1, hidden_size=8, embedding_size=5
-    )
+    embedded = ModelConfig(vocab_size=11, cell="rnn", num_layers=1, hidden_size=8, embedding_size=5)
     assert estimate.token_operations(embedded) == 2 * 8 * (5 + 8) + 176
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,9 +58,7 @@ def test_a_run_is_forecast_as_it_then_is(
     assert found.evaluations == sum("val_loss" in row for row in kept.rows) == 2
     assert found.text == Text.of(small_corpus)
     assert (found.same_settings, found.resumed, found.warnings) == (None, None, ())
-    one = sum(
-        len(data) for name, data in kept.files[20].items() if name.endswith("safetensors")
-    )
+    one = sum(len(data) for name, data in kept.files[20].items() if name.endswith("safetensors"))
     # The newest two and the best, which may be one of them.
     assert found.checkpoint_bytes == pytest.approx(3 * one, rel=0.05)
 
@@ -157,7 +156,7 @@ def test_the_model_of_the_same_settings_is_found(
     class Registry:
         def trained(self, *key: str) -> Any:
             asked.append(key)
-            return type("Version", (), {"uri": "models:/small/3"})
+            return SimpleNamespace(uri="models:/small/3")
 
     monkeypatch.setattr("pipeline.training.forecast.registry", lambda root: Registry())
     found = said(small_root)

@@ -9,22 +9,18 @@ are those that the build will have; of a large one they are extrapolated, and sa
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
-from pipeline.corpora.cutting import Chunks, stream_chunks
+from pipeline.corpora.cutting import stream_chunks
+from pipeline.corpora.look import TextLook
 from pipeline.corpora.selection import Selection
 from pipeline.corpora.sources import Listing, Skip, SourceFile, kind_of, list_source
 from pipeline.corpora.streams import Guarded, open_stream, reading, zip_directory
-from pipeline.corpora.text import UndecodableError, prepare
-from pipeline.corpora.vocab import build_vocab, count_symbols, symbols_of
 from pipeline.errors import InputError
 
-# Of text, over all sources: about 0.5 s of decoding and counting.
-LOOK_BYTES = 16 << 20
 # Of an archive or a compressed file as it lies there: xz gives about five times as much text.
 LOOK_PACKED_BYTES = 8 << 20
 _LOOK_CHUNK = 1 << 20
@@ -53,65 +49,6 @@ class SourceFound:
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "names": list(self.names)}
-
-
-@dataclass
-class TextLook:
-    """What the text that was looked at came to, after the recipe's decoding and normalisation."""
-
-    config: CorpusConfig
-    budget: int = LOOK_BYTES
-    source_bytes: int = 0
-    documents: int = 0
-    undecodable: int = 0
-    tokens: int = 0
-    whole: bool = True
-    counts: Counter[int] = field(default_factory=Counter)
-
-    @property
-    def spent(self) -> bool:
-        return self.source_bytes >= self.budget
-
-    @property
-    def tokens_per_byte(self) -> float:
-        return self.tokens / self.source_bytes if self.source_bytes else 1.0
-
-    @property
-    def vocab_size(self) -> int:
-        """Symbols of a vocabulary that is counted from this text, separators included."""
-        counts = self.counts + Counter(
-            count_symbols(symbols_of(self.config.separator_text, self.config.unit))
-        )
-        if not counts:
-            return 0
-        return len(build_vocab(counts, self.config.unit, self.config.min_count))
-
-    def look(self, path: str, chunks: Chunks, limit: int) -> None:
-        """Look at a document's first `limit` bytes or so, and at no more than the budget."""
-        read = 0
-        tokens = 0
-        counts: Counter[int] = Counter()
-        for offset, raw in chunks:
-            read += len(raw)
-            try:
-                text = prepare(raw, self.config, starts_document=offset == 0).text
-            except UndecodableError as error:
-                if self.config.decoding == "strict":
-                    raise _undecodable(path, offset, error) from None
-                # The build leaves the whole document out.
-                self.undecodable += 1
-                self.source_bytes += read
-                return
-            symbols = symbols_of(text, self.config.unit)
-            tokens += len(symbols)
-            counts.update(count_symbols(symbols))
-            if read >= limit or self.source_bytes + read >= self.budget:
-                self.whole = False  # there may be more of it
-                break
-        self.documents += 1
-        self.source_bytes += read
-        self.tokens += tokens
-        self.counts.update(counts)
 
 
 def survey(config: CorpusConfig) -> tuple[list[SourceFound], TextLook]:
@@ -192,7 +129,14 @@ def _look_at_stream(source: SourceFile, config: CorpusConfig, look: TextLook) ->
     _, archive = kind_of(storage.bare(source.url))
     stream = _Stream(source, selection)
     if archive == "zip":
-        sizes, skipped = _zip_sizes(source, selection)
+        try:
+            sizes, skipped = _zip_sizes(source, selection)
+        except InputError:
+            if storage.is_local(source.url):
+                raise
+            # A server that gives no parts of files: the build fetches the archive whole.
+            look.whole = False
+            return _stream_found(source, {source.path: source.size}, 0, 0, whole=False)
         excluded = selection.excluded
         # Remote members would be fetched whole to be looked at, so their text stays unseen.
         if storage.is_local(source.url):
@@ -312,12 +256,4 @@ def _stream_found(
         skipped=skipped,
         whole=whole,
         names=tuple(list(sizes)[:_NAMES_SHOWN]),
-    )
-
-
-def _undecodable(path: str, offset: int, error: UndecodableError) -> InputError:
-    """The error of the build's own reading (staging.py)."""
-    return InputError(
-        f"{path}: invalid UTF-8 at byte {offset + error.offset} ({error.reason}); "
-        "use --decoding replace or skip, or --unit byte to take bytes as they are."
     )

@@ -74,7 +74,7 @@ def text_of(corpus: CorpusForecast) -> Text:
 
     InputError where its splits cannot be trained on, as the run would refuse it when it is built.
     """
-    if corpus.tokens["val"] < 2:
+    if corpus.tokens["val"] < 2 and corpus.whole:
         raise InputError(
             f"corpus {corpus.corpus} would have {corpus.tokens['val']} val tokens; evaluation "
             "needs 2: build it with a larger --val share."
@@ -120,7 +120,8 @@ def _seconds(
         "training": 0.0 if train.same_settings else train.seconds.value,
         "samples": sample.seconds.value if sample.kept < sample.files else 0.0,
     }
-    # Each stage that works counts the start of Ray, which happens once.
+    # Each stage that works counts the start of Ray, which happens once; and it does even where all
+    # is there already.
     starts = sum(value > 0 for value in stages.values())
     report = train.text.val_tokens / XZ_BYTES_PER_S
     value = sum(stages.values()) - RAY_START_S * (starts - 1) + report

@@ -146,6 +146,8 @@ def test_sources_without_text_are_refused(tmp_path: Path) -> None:
 
 def test_tail_counts_come_from_shares_and_numbers(tmp_path: Path) -> None:
     settings = config(tmp_path, split="tail", train=600, val="rest", test=0.1)
+    # A total that is a guess refuses nothing.
+    assert split_tokens(settings, 5, 500, exact=False)[0] == {"train": 600, "val": 0, "test": 50}
     assert split_tokens(settings, 5, 1000) == ({"train": 600, "val": 300, "test": 100}, True)
 
 

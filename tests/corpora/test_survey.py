@@ -13,8 +13,9 @@ import pytest
 from pipeline.corpora import survey as module
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.look import TextLook
 from pipeline.corpora.manifest import open_corpus
-from pipeline.corpora.survey import TextLook, survey
+from pipeline.corpora.survey import survey
 from pipeline.errors import InputError
 
 
@@ -66,7 +67,7 @@ def test_a_small_source_is_surveyed_as_it_is_built(
     assert found.names == ("a.py", "b.py", "d.py", "sub/c.py")[:4] or kind != "folder"
     assert found.packed_bytes == (0 if kind == "folder" else source.stat().st_size)
     assert look.tokens + 4 == sum(built.tokens.values())
-    assert look.vocab_size == built.vocab_size == len(about.vocab)
+    assert look.vocab_size() == built.vocab_size == len(about.vocab)
     assert look.whole
     assert found.whole
 
@@ -110,11 +111,6 @@ def test_a_large_folder_is_looked_at_here_and_there(tmp_path: Path) -> None:
     assert look.counts == {97: 1000, 98: 1000}
 
 
-def test_nothing_looked_at_counts_a_token_a_byte(tmp_path: Path) -> None:
-    look = TextLook(config(tmp_path))
-    assert (look.tokens_per_byte, look.vocab_size, look.spent) == (1.0, 0, False)
-
-
 def test_undecodable_text_is_refused_or_left_out_as_by_the_build(folder: Path) -> None:
     (folder / "e.py").write_bytes(b"good \xff")
     with pytest.raises(InputError) as refused:
@@ -135,6 +131,23 @@ def test_an_encrypted_member_and_a_link_of_a_zip_are_skipped(tmp_path: Path) -> 
         archive.writestr(link, "a.txt")
     (found,), _ = survey(config(path))
     assert (found.documents, found.skipped) == (1, 1)
+
+
+def test_a_server_that_gives_no_parts_leaves_a_zip_unlisted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = packed(folder, "zip")
+
+    def no_parts(*given: Any) -> Any:
+        raise InputError("cannot read source: no ranges")
+
+    monkeypatch.setattr(module, "zip_directory", no_parts)
+    with pytest.raises(InputError, match="no ranges"):
+        survey(config(path))
+    monkeypatch.setattr(module.storage, "is_local", lambda url: False)
+    (found,), look = survey(config(path))
+    assert (found.documents, found.bytes, found.whole) == (1, path.stat().st_size, False)
+    assert (look.whole, look.source_bytes) == (False, 0)
 
 
 def test_a_damaged_archive_is_refused_by_name(tmp_path: Path) -> None:

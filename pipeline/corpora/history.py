@@ -140,3 +140,9 @@ def _record_url(root: str, name: str) -> str:
 
 def _staging_folder(root: str) -> str:
     return storage.join(root, "corpora", ".staging")
+
+
+def written_after(file: SourceFile, instant: float) -> bool:
+    """Whether a listed file says that it was written after an instant, in seconds since 1970."""
+    kind, _, value = file.state.partition(":")
+    return kind == "mtime" and _seconds(float(value)) > instant

@@ -216,3 +216,27 @@ def _member_path(name: str) -> str:
     """
     parts = name.replace("\\", "/").split("/")
     return "/".join(part for part in parts if part not in ("", ".", ".."))
+
+
+def zip_directory(
+    source: SourceFile, selection: Selection
+) -> Iterator[tuple[str, zipfile.ZipInfo | Skip]]:
+    """The wanted documents of a zip archive by its directory alone: nothing is unpacked.
+
+    Of a remote archive only the end is fetched, where the server can give a part of a file.
+    """
+    with (
+        reading(source.url),
+        fsspec.open(source.url, "rb") as file,
+        zipfile.ZipFile(file) as archive,
+    ):
+        for member in archive.infolist():
+            wanted = None if member.is_dir() else selection.name(_member_path(member.filename))
+            if wanted is None:
+                continue
+            if _is_encrypted(member):
+                yield wanted, Skip(wanted, "encrypted", member.file_size)
+            elif _is_zip_link(member):
+                yield wanted, Skip(wanted, "link")
+            else:
+                yield wanted, member

@@ -209,7 +209,7 @@ def import_model(models: Models, url: str, name: str = "", sha256: str = "") -> 
     """
     carried = read_archive(url, sha256)
     name = name or carried.name
-    _check_name(name)  # also the archive's own: it comes from elsewhere
+    check_name(name)  # also the archive's own: it comes from elsewhere
     tags = {
         IMPORTED_TAG: f"{carried.name}/{carried.version} in {url}",
         SETTINGS_TAG: carried.tags.get(SETTINGS_TAG, ""),
@@ -290,7 +290,7 @@ def _documents(corpus: Corpus) -> list[tuple[str, str]]:
     ]
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     # MLflow takes no / and no :, and a quote would end the name inside a registry's filter.
     is_plain = name.isprintable() and not any(character in name for character in "/:.%\"'")
     if not name or not is_plain:

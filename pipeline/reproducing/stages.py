@@ -9,25 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.corpora.build import BuildResult, build_corpus
-from pipeline.corpora.config import CorpusConfig
 from pipeline.evaluation.baselines import baselines
-from pipeline.sampling.config import SampleConfig
+from pipeline.reproducing.recipe import Recipe
 from pipeline.sampling.job import SampleResult
 from pipeline.sampling.run import run_sampling
 from pipeline.tasks import Runner
-from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import check_run
 from pipeline.training.run import TrainedRun, ensure_trained
 
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A recipe's sections as settings; `name` names the model."""
-
-    name: str
-    corpus: CorpusConfig
-    train: TrainConfig
-    sample: SampleConfig
+# Recipe has a file of its own, which imports no engine; who runs stages finds it here.
+__all__ = ["Recipe", "Reproduction", "StageTimes", "reproduce"]
 
 
 @dataclass

@@ -135,15 +135,26 @@ def prepare(config: SampleConfig, model: ModelArtifact, root: str) -> Job:
     Raises InputError for primes outside the vocabulary, an output that cannot be written or holds
     other settings' samples.
     """
-    plan = make_plan(config, model)
-    output = storage.absolute(config.output or _default_output(root, plan))
-    _claim(output, plan.settings, overwrite=config.overwrite)
-    job = Job(plan, output, _records(output))
+    job, others = look(config, model, root)
+    # settings.json goes last: a killed clearing is still refused without --overwrite.
+    for name in sorted(others, key=lambda name: name == SETTINGS):
+        storage.remove_tree(storage.join(job.output, name))
     # A finished job only reads, so that its samples may lie where nobody may write any more.
     if job.missing:
-        storage.check_writable(output, option="--output")
-        storage.write_json(storage.join(output, SETTINGS), plan.settings)
+        storage.check_writable(job.output, option="--output")
+        storage.write_json(storage.join(job.output, SETTINGS), job.plan.settings)
     return job
+
+
+def look(config: SampleConfig, model: ModelArtifact, root: str) -> tuple[Job, list[str]]:
+    """The job as its output folder stands, and the names in it that --overwrite would remove.
+
+    Writes nothing. Raises InputError as `prepare`, but for an output that cannot be written.
+    """
+    plan = make_plan(config, model)
+    output = storage.absolute(config.output or _default_output(root, plan))
+    others = _of_other_settings(output, plan.settings, overwrite=config.overwrite)
+    return Job(plan, output, {} if others else _records(output)), others
 
 
 def _default_output(root: str, plan: Plan) -> str:
@@ -153,9 +164,10 @@ def _default_output(root: str, plan: Plan) -> str:
     return storage.join(root, "samples", re.sub(r"[^\w.-]+", "-", name))
 
 
-def _claim(output: str, settings: dict[str, Any], *, overwrite: bool) -> None:
-    """Take an output folder for these settings; one that holds anything else by our names is
-    refused, or emptied.
+def _of_other_settings(output: str, settings: dict[str, Any], *, overwrite: bool) -> list[str]:
+    """What an output folder holds by our names when it was not made by these settings.
+
+    Without `overwrite` anything there is refused.
     """
     known = None
     try:
@@ -172,15 +184,13 @@ def _claim(output: str, settings: dict[str, Any], *, overwrite: bool) -> None:
         ) from None
     ours = [name for name in names if _is_ours(name)]
     if known == settings or not ours:
-        return
+        return []
     if not overwrite:
         raise InputError(
             f"{output} holds samples of other settings; "
             "choose another --output, or give --overwrite."
         )
-    # settings.json goes last: a killed clearing is still refused without --overwrite.
-    for name in sorted(ours, key=lambda name: name == SETTINGS):
-        storage.remove_tree(storage.join(output, name))
+    return ours
 
 
 def _is_ours(name: str) -> bool:

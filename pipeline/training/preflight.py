@@ -52,6 +52,15 @@ def check_run(config: TrainConfig, root: str) -> Corpus:
     Its splits are checked against the run's lanes, and a run to resume must be there. Raises
     InputError with the next move.
     """
+    corpus = open_corpus_of(config, root)
+    storage.check_writable(runs.runs_url(root))
+    return corpus
+
+
+def open_corpus_of(config: TrainConfig, root: str, *, shards: bool = True) -> Corpus:
+    """`check_run` without the root's part. Without `shards` none is opened: remote ones would be
+    fetched into the node's cache.
+    """
     # First: it reads one small file, opening a corpus may fetch shards.
     if config.resume:
         check_same_settings(started(root, config.resume).config, config)
@@ -64,9 +73,8 @@ def check_run(config: TrainConfig, root: str) -> Corpus:
             "build it with a larger --val share."
         )
     # Here, so that a damaged shard is one clear line and not an error of every worker.
-    for split in ("train", "val"):
+    for split in ("train", "val") if shards else ():
         corpus.open_split(split, verify=config.verify)
-    storage.check_writable(runs.runs_url(root))
     return corpus
 
 

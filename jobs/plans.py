@@ -1,0 +1,199 @@
+"""--dry_run: what a job would do, as a table for people on stderr and as its JSON result.
+
+No engine starts, and nothing is written. Bad input is refused as the job refuses it. Each function
+asks its room's forecast.py and shows the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.command import Common, announce, show_table
+from jobs.plan_tables import Row, corpus_rows, sample_rows, time_of, train_rows
+from pipeline import storage
+from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.forecast import BuildOptions, CorpusForecast
+from pipeline.corpora.forecast import forecast as corpus_forecast
+from pipeline.corpora.manifest import latest, split_reference
+from pipeline.errors import InputError
+from pipeline.sampling.config import SampleConfig
+from pipeline.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from pipeline.corpora.vocab import Vocab
+    from pipeline.training.forecast import Text
+
+log = logging.getLogger("unreasonable")
+
+HOUSE = Path(__file__).parent.parent
+
+
+def corpus_plan(config: CorpusConfig, common: Common) -> dict[str, Any]:
+    """What jobs/build_corpus.py would build."""
+    from pipeline.registry.looking import existing_uri
+
+    frozen = _model_vocab(config, common.root)
+
+    def models(name: str) -> dict[str, list[str]]:
+        """Versions that registered models learned, asked only where a version could go."""
+        if existing_uri(common.root) is None:
+            return {}
+        from pipeline.registry.models import corpus_references
+
+        return corpus_references(common.root, name)
+
+    flags = common.flags
+    options = BuildOptions(
+        num_workers=flags.get("num_workers", 0),
+        force=bool(flags.get("force", False)),
+        keep=flags.get("keep", 0),
+    )
+    found = corpus_forecast(config, common.root, options, frozen, models)
+    announce("corpus", config)
+    _show("corpus", corpus_rows(found))
+    return _result(common.root, config, found.to_json())
+
+
+def train_plan(config: TrainConfig, common: Common) -> dict[str, Any]:
+    """What jobs/train.py would train."""
+    from pipeline.training.forecast import forecast
+
+    text, corpus = _text(config, common)
+    found = forecast(config, common.root, _model_name(config, common), text, _cpus())
+    announce("train", config)
+    if corpus:
+        _show("corpus", corpus_rows(corpus))
+    _show("train", train_rows(found))
+    extra = {"builds_corpus": corpus.to_json()} if corpus else {}
+    return _result(common.root, config, found.to_json()) | extra
+
+
+def sample_plan(config: SampleConfig, common: Common) -> dict[str, Any]:
+    """What jobs/sample.py would write."""
+    from pipeline.sampling.forecast import forecast
+
+    found = forecast(config, common.root)
+    announce("sample", config)
+    _show("sample", sample_rows(found))
+    return _result(common.root, config, found.to_json())
+
+
+def reproduce_plan(config: Any, common: Common) -> dict[str, Any]:
+    """What jobs/reproduce.py would do, stage by stage."""
+    del config  # every setting is in the recipe's sections
+    from pipeline.registry.looking import existing_uri
+    from pipeline.reproducing.forecast import forecast
+    from pipeline.reproducing.recipe import Recipe
+
+    recipe = Recipe(
+        name=common.recipe_name,
+        corpus=common.section("corpus", CorpusConfig),
+        train=common.section("train", TrainConfig),
+        sample=common.section("sample", SampleConfig),
+    )
+    existing_uri(common.root)  # refuses a remote root without a tracking server
+    found = forecast(recipe, common.root, _cpus())
+    for section in ("corpus", "train", "sample"):
+        announce(section, getattr(recipe, section))
+    _show("corpus", corpus_rows(found.corpus))
+    _show("train", train_rows(found.train))
+    _show("sample", sample_rows(found.sample))
+    there = ", ".join(found.skipped) or "nothing"
+    _show("all", [("there already", there), ("time", time_of(found.seconds))])
+    settings = {name: asdict(getattr(recipe, name)) for name in ("corpus", "train", "sample")}
+    return {"dry_run": True, "root": common.root, "settings": settings, **found.to_json()}
+
+
+def models_plan(values: dict[str, Any], root: str) -> dict[str, Any]:
+    """What jobs/models.py would do: `values` is its parsed command line, with the action's own
+    flags under its name.
+    """
+    from pipeline.registry.forecast import forecast
+
+    root = storage.absolute(root)
+    action = values["action"]
+    found = forecast(action, dict(values.get(action) or values), root)
+    rows = [("models", ", ".join(found.models)), ("would do", found.does)]
+    if found.replaces:
+        rows.append(("replaces", found.replaces))
+    _show(action, rows)
+    return {"dry_run": True, "root": root, **found.to_json()}
+
+
+def schedule_plan(values: dict[str, Any]) -> dict[str, Any]:
+    """What jobs/schedule.py would do at this moment."""
+    from pipeline.scheduling.calendar import utc_now
+    from pipeline.scheduling.forecast import forecast
+    from pipeline.scheduling.load import load_schedules
+
+    root = storage.absolute(values["root"])
+    schedules = load_schedules(values.get("schedule") or str(HOUSE / "cluster" / "schedule.yaml"))
+    found = forecast(schedules, root, utc_now(), values.get("run_now", ""))
+    table = [("schedule", "corpus", "next firings", "root", "")]
+    for row in found.schedules:
+        firings = ", ".join(row.firings) or "never"
+        table.append((row.schedule, row.corpus, firings, row.root, "busy" if row.busy else ""))
+    show_table(table)
+    for submission in found.now:
+        log.info("would submit %s: %s", submission.job_id, submission.command)
+    if not found.now:
+        log.info("nothing would be submitted now")
+    return {"dry_run": True, **found.to_json()}
+
+
+def _text(config: TrainConfig, common: Common) -> tuple[Text | None, CorpusForecast | None]:
+    """The corpus that the training job would build first, as far as its sources tell; (None, None)
+    when it is there.
+    """
+    name, version = split_reference(config.corpus)
+    is_own = name == common.recipe["corpus"].get("name")
+    # A section that the command line changed may ask for another build of a corpus that is there.
+    is_changed = "corpus" in getattr(common, "changed", ())
+    if config.resume or version or not is_own:
+        return None, None
+    if latest(common.root, name) and not is_changed:
+        return None, None
+    from pipeline.reproducing.forecast import text_of
+
+    section = common.section("corpus", CorpusConfig)
+    found = corpus_forecast(section, common.root, BuildOptions())
+    return (text_of(found), found) if found.builds else (None, None)
+
+
+def _model_name(config: TrainConfig, common: Common) -> str:
+    """The rule of jobs/train.py: the recipe's name, or that of a corpus that is not its own."""
+    name, _ = split_reference(config.corpus)
+    is_own = name == common.recipe["corpus"].get("name")
+    return common.recipe_name if config.resume or is_own else name
+
+
+def _model_vocab(config: CorpusConfig, root: str) -> Vocab | None:
+    """The vocabulary of the model that vocab_from names; None when it names no model."""
+    if not config.vocab_from.startswith("models:/"):
+        return None
+    from pipeline.model.artifact import parse_vocab
+    from pipeline.registry.looking import existing_uri
+
+    if existing_uri(root) is None:
+        raise InputError(f"no model {config.vocab_from}: nothing is registered under {root}.")
+    from pipeline.registry.fetch import fetch_model
+
+    artifact = fetch_model(config.vocab_from, root)
+    return parse_vocab(artifact.files, artifact.uri)
+
+
+def _cpus() -> int | None:
+    """A local Ray's processors. A cluster is not asked: each worker has its own there."""
+    return None if os.environ.get("RAY_ADDRESS") else os.cpu_count()
+
+
+def _result(root: str, config: Any, found: dict[str, Any]) -> dict[str, Any]:
+    return {"dry_run": True, "root": root, "settings": asdict(config), **found}
+
+
+def _show(title: str, rows: list[Row]) -> None:
+    show_table([(title if at == 0 else "", *row) for at, row in enumerate(rows)])

@@ -197,7 +197,7 @@ def _narrowed(chunk: Chunk, first: int, last: int) -> Piece:
 
 
 def _cut_before(chunk: Chunk, token: int) -> tuple[int, int]:
-    """(byte, token) of the last cut at or before a token of a chunk, or of the chunk's beginning."""
+    """(byte, token) of the last cut of a chunk at or before a token; its beginning is one."""
     if not token:
         return 0, 0
     places = chunk.places

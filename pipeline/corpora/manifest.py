@@ -93,7 +93,8 @@ class Corpus:
         except pa.ArrowInvalid as error:
             reason = str(error).splitlines()[0]
             raise DamagedError(
-                f"{url} is not a table of documents ({reason}); build the corpus again with --force."
+                f"{url} is not a table of documents ({reason}); "
+                "build the corpus again with --force."
             ) from None
 
     def _open_shard(self, entry: ShardEntry, verify: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import storage
@@ -155,7 +155,7 @@ class Manifest(Identity):
     files: dict[str, FileEntry]
     first_tokens: tuple[tuple[int, int], ...]
     block_bytes: int = 0
-    suspects: Suspects = Suspects()
+    suspects: Suspects = field(default_factory=Suspects)
 
     @property
     def rule(self) -> SplitRule:

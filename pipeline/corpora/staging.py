@@ -22,8 +22,8 @@ from pipeline.corpora.cutting import Chunks, range_chunks, stream_chunks
 from pipeline.corpora.expected import Expectation
 from pipeline.corpora.selection import Selection
 from pipeline.corpora.sources import Skip, SourceFile
-from pipeline.corpora.suspects import looks_like
 from pipeline.corpora.streams import Guarded, Tick, open_stream, reading
+from pipeline.corpora.suspects import looks_like
 from pipeline.corpora.text import UndecodableError, prepare
 from pipeline.corpora.vocab import symbols_of
 from pipeline.errors import InputError

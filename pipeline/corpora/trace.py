@@ -39,7 +39,6 @@ class _Part:
     byte of the document's normalised text where they begin, None where the table does not say.
     """
 
-    row: int
     path: bytes
     split: str
     offset: int
@@ -66,14 +65,18 @@ class Tracer:
         self._anchors = table["anchors"]
         self._parts: dict[str, list[_Part]] = {split: [] for split in SPLITS}
         self._by_path: dict[bytes, list[_Part]] = {}
+        # The row of each document's first token: format 3 has the anchors only there.
+        self._first_rows: dict[bytes, int] = {}
         columns = [table[key].to_pylist() for key in ("path", "split", "offset", "start", "length")]
         # Format 2 has no such column: there a document has three parts at most.
         has_starts = "text_start" in table.column_names
         columns.append(table["text_start"].to_pylist() if has_starts else [None] * len(table))
         for row, values in enumerate(zip(*columns, strict=True)):
-            part = _Part(row, *values)
+            part = _Part(*values)
             self._parts[part.split].append(part)
             self._by_path.setdefault(part.path, []).append(part)
+            if not part.start:
+                self._first_rows[part.path] = row
         vocab = corpus.vocab
         self._widths = np.array([len(vocab.text(token)) for token in range(len(vocab))])
 
@@ -87,6 +90,11 @@ class Tracer:
         for position, symbol in self._unknown(split, start, stop):
             texts[position - start] = symbol_bytes(symbol, vocab.unit)
         return b"".join(texts)
+
+    def document(self, path: bytes) -> bytes:
+        """The normalised text of a whole document, put together from its parts."""
+        parts = sorted(self._by_path[path], key=lambda part: part.start)
+        return b"".join(self.text(part.split, part.offset, part.end) for part in parts)
 
     def origin(self, split: str, position: int) -> Origin:
         """Where token `position` of a split comes from. IndexError outside the split."""
@@ -102,13 +110,9 @@ class Tracer:
         part = parts[index]
         if position >= part.end:
             return Origin(_path(part), None)
-        numbers = self._anchors[self._first_row(part.path)].as_py()
+        numbers = self._anchors[self._first_rows[part.path]].as_py()
         anchors = list(zip(numbers[::2], numbers[1::2], strict=True))
         return Origin(_path(part), source_offset(anchors, self._text_offset(part, position)))
-
-    def _first_row(self, path: bytes) -> int:
-        """The row of a document's first token. Only there format 3 has the anchors."""
-        return next(part.row for part in self._by_path[path] if not part.start)
 
     def _last_before(self, split: str) -> _Part:
         """The last document of the splits before this one."""

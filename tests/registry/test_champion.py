@@ -48,16 +48,16 @@ class FakeModels:
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Corpus]:
-    """One text of bytes: two documents, of which one is held out, and one whose end is."""
+    """One text of bytes, split by whole documents, by blocks, and at its end."""
     folder = tmp_path_factory.mktemp("corpora")
     root = str(folder / "root")
     (folder / "text").mkdir()
     for number in range(8):
         (folder / "text" / f"{number}.txt").write_text(TEXT * (20 + number))
     source = str(folder / "text")
-    for split in ("document", "tail"):
+    for split in ("document", "block", "tail"):
         build_corpus(CorpusConfig(name=split, source=source, split=split, val=0.3, test=0.0), root)
-    return {split: open_corpus(root, split) for split in ("document", "tail")}
+    return {split: open_corpus(root, split) for split in ("document", "block", "tail")}
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ import numpy as np
 from pipeline.corpora.cutting import stands_alone
 from pipeline.corpora.documents import Document
 
-CUT_BYTES = 4 << 10  # a place to cut is noted near every multiple of this in a chunk's text
+CUT_BYTES = 2 << 10  # a place to cut is noted near every multiple of this in a chunk's text
 _LOOK_AHEAD = 1 << 10  # bytes behind the multiple in which a line feed is looked for
+_MARKS = 512  # bytes behind those in which a character that stands alone is; so cuts never meet
 
 _LEAD_BYTE = re.compile(rb"[^\x80-\xbf]", re.DOTALL)
 _LONGEST_CHARACTER = 4  # bytes of UTF-8
@@ -84,13 +85,13 @@ def _cut_behind(text: bytes, multiple: int) -> int:
     line_feed = text.find(b"\n", multiple - 1, limit)
     if line_feed >= 0:
         return line_feed + 1
-    end = limit + _LOOK_AHEAD
+    end = limit + _MARKS
     for lead in _LEAD_BYTE.finditer(text, limit, end):
         place = lead.start()
         # A line feed may be the second half of a CRLF.
         if text[place] != ord("\n") and stands_alone(text[place : place + _LONGEST_CHARACTER]):
             return place
-    # A kibibyte of marks, or of bytes that are no text: there is no composition to be kept.
+    # Nothing but marks, or of bytes that are no text: there is no composition to be kept.
     some_lead = _LEAD_BYTE.search(text, end, end + _LONGEST_CHARACTER)
     if some_lead:
         return some_lead.start()

@@ -75,7 +75,7 @@ class CorpusConfig:
     order: Literal["auto", "hash", "path"] = "auto"
     """document order: by hash of (seed, path), or by path; auto: hash for several documents"""
     split: Literal["auto", "block", "document", "tail"] = "auto"
-    """blocks of 4 KiB or whole documents by hash of (seed, path, block), or the end of the text;
+    """blocks of 2 KiB or whole documents by hash of (seed, path, block), or the end of the text;
     auto: tail for one document, block for fewer than 1,000, else documents in blocks of 1 MiB"""
     train: Share = "rest"
     """train split: a fraction, a number of tokens (tail only), or rest"""

@@ -57,9 +57,17 @@ class Suspects:
 
     @classmethod
     def from_json(cls, value: Any) -> Suspects:
-        """Raises KeyError, TypeError or ValueError for anything else."""
-        named = tuple((str(path), str(kind)) for path, kind in value["named"])
-        return cls(int(value["documents"]), named)
+        """Raises KeyError or TypeError for anything else."""
+        count = value["documents"]
+        pairs = value["named"]
+        if type(count) is not int:  # not isinstance(): true is no number
+            raise TypeError(f"{count!r} is not a whole number")
+        are_pairs = isinstance(pairs, list) and all(
+            isinstance(pair, list) and [type(text) for text in pair] == [str, str] for pair in pairs
+        )
+        if not are_pairs:
+            raise TypeError(f"{pairs!r} are not pairs of texts")
+        return cls(count, tuple((path, kind) for path, kind in pairs))
 
     def warning(self) -> str:
         """One line that names them and says what to do; empty when there are none."""

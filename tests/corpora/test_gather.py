@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpora.gather import gather
 from pipeline.corpora.documents import Chunk, Document
+from pipeline.corpora.gather import gather
 from pipeline.corpora.sources import Skip, SourceFile
 from pipeline.corpora.staging import ReadUnit, StagedChunk, read_unit, write_chunks
 from pipeline.errors import InputError

@@ -44,7 +44,8 @@ def parts(layout: Layout) -> list[tuple[str, str, int, int, int]]:
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=20), st.integers(0, 3), st.integers(1, 50),
-       st.sampled_from(["block", "document", "tail"]), st.floats(0, 0.4), st.floats(0, 0.4))  # fmt: skip
+       st.sampled_from(["block", "document", "tail"]),
+       st.floats(0, 0.4), st.floats(0, 0.4))  # fmt: skip
 def test_shards_hold_every_token_exactly_once(
     lengths: list[int], separator: int, shard: int, split: str, val: float, test: float
 ) -> None:
@@ -193,13 +194,11 @@ def blocky(name: str, *sizes: int, unit: int = 3) -> Document:
     """A document with a chunk for each number of tokens, and a cut at every 1,024th of a chunk."""
     chunks = []
     staged = 10
-    source = 0
-    for tokens in sizes:
+    for source, tokens in enumerate(sizes):
         cuts = [[2 * place, place] for place in range(1024, tokens, 1024)]
         packed = np.array(cuts, "<i8").tobytes()
         chunks.append(Chunk(unit, staged, 2 * tokens, tokens, source, 0, (), packed))
         staged += 2 * tokens + 1
-        source += 1
     return Document(name.encode(), chunks, bytes(32), 0)
 
 

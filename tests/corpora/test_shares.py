@@ -1,4 +1,4 @@
-"""What was asked of each split stands beside what it came to, and too little is said in one line."""
+"""What was asked of a split stands beside what it came to; too little is said in one line."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_a_line_says_how_a_version_is_split() -> None:
 def test_too_little_to_measure_on_is_said_with_the_remedy() -> None:
     # 0.15% where 5% were asked.
     assert too_little(manifest((1_639_679, 2_463, 0), "document", 0)) == (
-        "the val split of texts has 2,463 tokens, 0.15% of the text where 5.00% were asked; figures "
-        "on it are mostly chance below 20,000 tokens or half of what was asked: "
+        "the val split of texts has 2,463 tokens, 0.15% of the text where 5.00% were asked; "
+        "figures on it are mostly chance below 20,000 tokens or half of what was asked: "
         "use --split block, raise --val, or give more text."
     )
     short = too_little(manifest((100_000, 5_000, 0)))

@@ -1,8 +1,9 @@
-"""Which split text belongs to: by hash of (seed, path, block), so that nothing moves, or by place."""
+"""Which split text belongs to: by hash of (seed, path, block), or by its place."""
 
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,7 @@ def test_adjacent_blocks_of_a_split_are_one_stretch() -> None:
     config = corpus_config(val=0.4, test=0.2)
     one = blocky("a", 400_000)
     for own in stretches([one], config, BLOCKS, 0).values():
-        assert all(low.stop < high.start for low, high in zip(own, own[1:], strict=False))
+        assert all(low.stop < high.start for low, high in pairwise(own))
         assert all(each.document is one and each.start < each.stop for each in own)
 
 

@@ -13,7 +13,7 @@ import time
 import unicodedata
 import uuid
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import storage
@@ -55,12 +55,12 @@ class BuildResult:
     skipped: int
     bytes: TextBytes
     tokens: dict[str, int]
-    split: str
-    block_bytes: int
-    shares: dict[str, SplitShare]
-    suspects: Suspects
     vocab_size: int
     seconds: float
+    split: str = ""
+    block_bytes: int = 0
+    shares: dict[str, SplitShare] = field(default_factory=dict)
+    suspects: Suspects = field(default_factory=Suspects)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -48,7 +48,10 @@ def safe_cuts(text: bytes) -> list[int]:
     """
     cuts = []
     for multiple in range(CUT_BYTES, len(text), CUT_BYTES):
-        cut = _cut_behind(text, multiple)
+        limit = multiple + _LOOK_AHEAD
+        # A line feed just in front of the multiple makes the multiple itself a safe place.
+        line_feed = text.find(b"\n", multiple - 1, limit)
+        cut = line_feed + 1 if line_feed >= 0 else _cut_in_a_line(text, limit)
         # Only the last multiple can be without a cut: the text ends while one is looked for.
         if cut < len(text):
             cuts.append(cut)
@@ -78,13 +81,10 @@ def block_starts(document: Document, block_bytes: int) -> list[int]:
     return starts
 
 
-def _cut_behind(text: bytes, multiple: int) -> int:
-    """The safe cut that belongs to a multiple; the text's end when it ends before there is one."""
-    limit = multiple + _LOOK_AHEAD
-    # A line feed just in front of the multiple makes the multiple itself a safe place.
-    line_feed = text.find(b"\n", multiple - 1, limit)
-    if line_feed >= 0:
-        return line_feed + 1
+def _cut_in_a_line(text: bytes, limit: int) -> int:
+    """The safe cut at or behind a place that no line feed is near; the text's end when it ends
+    before there is one.
+    """
     end = limit + _MARKS
     for lead in _LEAD_BYTE.finditer(text, limit, end):
         place = lead.start()

@@ -21,7 +21,9 @@ import torch
 from pipeline import runs
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
-from pipeline.corpora.manifest import open_corpus
+from pipeline.corpora.manifest import open_corpus, open_version
+from pipeline.corpora.trace import Tracer
+from pipeline.corpora.verify import verify
 from pipeline.model.about import Lineage
 from pipeline.model.artifact import artifact_files, load_network, read_artifact
 from pipeline.registry.archive import read_archive, write_archive
@@ -51,11 +53,47 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_corpus_has_the_bytes_it_had(name: str, tmp_path: Path) -> None:
     settings = SETTINGS["corpora"][name]
     build_corpus(CorpusConfig(name=name, source=str(GOLDEN / "source"), **settings), str(tmp_path))
-    before = contents(GOLDEN / "corpora" / name)
+    before = contents(GOLDEN / "corpora-3" / "corpora" / name)
     after = contents(tmp_path / "corpora" / name)
     for files in (before, after):
         del files["sources.json"]  # says where the source lay and when it was modified
     assert after == before
+
+
+@pytest.mark.parametrize(
+    ("name", "split"), [("bytes", "document"), ("chars", "tail"), ("skips", "tail")]
+)
+def test_splits_that_format_2_knew_have_the_shards_they_had(
+    name: str, split: str, tmp_path: Path
+) -> None:
+    settings = {**SETTINGS["corpora"][name], "split": split}
+    source = str(GOLDEN / "source")
+    result = build_corpus(CorpusConfig(name=name, source=source, **settings), str(tmp_path))
+    before = open_corpus(str(GOLDEN), name)
+    assert (before.manifest.format, before.manifest.split) == (2, split)
+    after = open_version(result.url)
+    assert after.manifest.splits == before.manifest.splits  # with the digest of every shard
+    assert after.manifest.rule == before.manifest.rule
+    assert after.documents().drop_columns(
+        ["text_start", "anchors"]
+    ) == before.documents().drop_columns(["anchors"])
+
+
+@pytest.mark.parametrize("folder", [".", "corpora-3"])
+@pytest.mark.parametrize("name", sorted(SETTINGS["corpora"]))
+def test_a_corpus_of_any_format_is_read_back_to_its_source(name: str, folder: str) -> None:
+    corpus = open_corpus(str(GOLDEN / folder), name)
+    assert verify(corpus) > 0
+    tracer = Tracer(corpus)
+    source = GOLDEN / "source" / "state.code"
+    if name != "skips":  # it takes other files
+        assert tracer.document(b"state.code") == source.read_bytes()
+    for split in ("train", "val", "test"):
+        for position in range(0, corpus.tokens_in(split), 97):
+            origin = tracer.origin(split, position)
+            text = tracer.text(split, position, position + 1)
+            if origin.path == "state.code" and origin.offset is not None:
+                assert source.read_bytes()[origin.offset :].startswith(text)
 
 
 @pytest.mark.parametrize(("step", "evaluated"), [(3, False), (4, True)])

@@ -13,18 +13,22 @@ import time
 import unicodedata
 import uuid
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import storage
 from pipeline.corpora import description, encode, expected, history, manifest, manifest_data
 from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.documents import Document
 from pipeline.corpora.gather import gather
-from pipeline.corpora.layout import Document, Layout, lay_out
+from pipeline.corpora.layout import Layout, lay_out
 from pipeline.corpora.manifest import Corpus
 from pipeline.corpora.manifest_data import Identity, Manifest, ShardEntry, TextBytes
+from pipeline.corpora.shares import SplitShare, shares_line, shares_of, too_little
 from pipeline.corpora.sources import Listing, Skip, list_source, stem
+from pipeline.corpora.splits import rule_of
 from pipeline.corpora.staging import ReadUnit, UnitResult, plan_units, read_unit
+from pipeline.corpora.suspects import Suspects
 from pipeline.corpora.vocab import Vocab, build_vocab, count_symbols, describe, symbols_of
 from pipeline.errors import InputError
 from pipeline.progress import Progress, bytes_of
@@ -38,7 +42,10 @@ LEASE_S = 24 * 3600.0  # longer than any build is expected to take
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build came to; `built` is false when a published version was up to date."""
+    """What a build came to; `built` is false when a published version was up to date.
+
+    `split` and `block_bytes` are the rule as resolved from auto.
+    """
 
     corpus: str
     version: str
@@ -50,9 +57,18 @@ class BuildResult:
     tokens: dict[str, int]
     vocab_size: int
     seconds: float
+    split: str = ""
+    block_bytes: int = 0
+    shares: dict[str, SplitShare] = field(default_factory=dict)
+    suspects: Suspects = field(default_factory=Suspects)
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "bytes": self.bytes.to_json()}
+        return {
+            **vars(self),
+            "bytes": self.bytes.to_json(),
+            "shares": {name: share.to_json() for name, share in self.shares.items()},
+            "suspects": self.suspects.to_json(),
+        }
 
 
 def build_corpus(
@@ -109,8 +125,18 @@ def _published(config: CorpusConfig, root: str, state: str | None) -> Corpus | N
     version = history.version_of(root, config, state)
     if not version:
         return None
+    corpus = manifest.open_version(storage.join(manifest.corpus_url(root, config.name), version))
+    about = corpus.manifest
+    # Versions of format 2 split whole documents, be there ever so few.
+    if about.rule != rule_of(config, about.documents):
+        log.info(
+            "corpus %s: version %s is split by another rule, and is built again",
+            config.name,
+            version,
+        )
+        return None
     log.info("corpus %s: sources are unchanged, version %s is up to date", config.name, version)
-    return manifest.open_version(storage.join(manifest.corpus_url(root, config.name), version))
+    return corpus
 
 
 def _frozen_vocab(config: CorpusConfig, root: str, vocab: Vocab | None) -> Vocab | None:
@@ -298,16 +324,19 @@ class _Build:
 
 def _result(corpus: Corpus, *, built: bool, seconds: float) -> BuildResult:
     about = corpus.manifest
-    tokens = {name: split.tokens for name, split in about.splits.items()}
     log.info(
-        "corpus %s %s: %s documents, %s of text, %d symbols; tokens %s",
+        "corpus %s %s: %s documents, %s of text, %d symbols; %s",
         corpus.name,
         corpus.version,
         f"{about.documents:,}",
         bytes_of(about.bytes.text),
         len(corpus.vocab),
-        ", ".join(f"{split} {count:,}" for split, count in tokens.items()),
+        shares_line(about),
     )
+    for warning in (too_little(about), about.suspects.warning()):
+        if warning:
+            log.warning("%s", warning)
+    shares = shares_of(about)
     return BuildResult(
         corpus=corpus.name,
         version=corpus.version,
@@ -316,7 +345,11 @@ def _result(corpus: Corpus, *, built: bool, seconds: float) -> BuildResult:
         documents=about.documents,
         skipped=about.skipped,
         bytes=about.bytes,
-        tokens=tokens,
+        tokens={name: share.tokens for name, share in shares.items()},
+        split=about.split,
+        block_bytes=about.block_bytes,
+        shares=shares,
+        suspects=about.suspects,
         vocab_size=len(corpus.vocab),
         seconds=round(seconds, 3),
     )

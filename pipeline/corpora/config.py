@@ -85,9 +85,9 @@ class CorpusConfig:
     (models:/NAME@ALIAS)"""
     order: Literal["auto", "hash", "path"] = "auto"
     """document order: by hash of (seed, path), or by path; auto: hash for several documents"""
-    split: Literal["auto", "document", "tail"] = "auto"
-    """whole documents by hash of path, or the end of the text; auto: document for several
-    documents"""
+    split: Literal["auto", "block", "document", "tail"] = "auto"
+    """blocks of 2 KiB or whole documents by hash of (seed, path, block), or the end of the text;
+    auto: tail for one document, block for fewer than 1,000, else documents in blocks of 1 MiB"""
     train: Share = field(default="rest", metadata={"metavar": "X|N|rest"})
     """train split: a fraction, a number of tokens (tail only), or rest"""
     val: Share = field(default=0.05, metadata={"metavar": "X|N|rest"})
@@ -145,10 +145,12 @@ class CorpusConfig:
             raise InputError(
                 f"{name} is {share}; use a fraction in [0, 1), a number of tokens, or 'rest'."
             )
-        # `auto` may still become `document`. Only the layout knows, which counts the documents.
-        if self.split == "document" and isinstance(share, int) and share > 0:
+        # `auto` may still become `block`. Only the layout knows, which counts the documents.
+        by_hash = self.split in ("block", "document")
+        if by_hash and isinstance(share, int) and share > 0:
             raise InputError(
-                f"{name} is {share} tokens, but split 'document' takes fractions; use --split tail."
+                f"{name} is {share} tokens, but split {self.split!r} takes fractions; "
+                "use --split tail."
             )
 
     @property

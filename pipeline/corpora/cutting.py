@@ -111,12 +111,12 @@ def _forced_cut(data: bytes, window: int) -> int:
     first = max(0, window - _LOOK_BACK)
     leads = [match.start() for match in _LEAD_BYTE.finditer(data, first, window)]
     for lead in reversed(leads):
-        if _stands_alone(data[lead : min(lead + 4, window)]):
+        if stands_alone(data[lead : min(lead + 4, window)]):
             return lead
     return leads[-1] if leads else window - 1
 
 
-def _stands_alone(data: bytes) -> bool:
+def stands_alone(data: bytes) -> bool:
     """Whether the bytes begin with a character that never composes with what stands before it.
 
     Marks and the vowels and finals of Hangul (conjoining jamo, U+1160 to U+11FF) may compose.

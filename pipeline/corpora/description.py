@@ -14,7 +14,8 @@ import pyarrow as pa
 from pipeline import storage
 from pipeline.corpora import manifest_data
 from pipeline.corpora.config import CorpusConfig
-from pipeline.corpora.layout import SPLITS, Document, Layout
+from pipeline.corpora.documents import Document
+from pipeline.corpora.layout import Layout
 from pipeline.corpora.manifest_data import (
     FileEntry,
     Identity,
@@ -24,6 +25,8 @@ from pipeline.corpora.manifest_data import (
     TextBytes,
 )
 from pipeline.corpora.sources import Skip
+from pipeline.corpora.splits import SPLITS
+from pipeline.corpora.suspects import suspects_of
 from pipeline.corpora.vocab import Vocab
 
 DOCUMENT_COLUMNS = pa.schema(
@@ -34,7 +37,9 @@ DOCUMENT_COLUMNS = pa.schema(
         ("start", pa.int64()),  # tokens of the document before this part
         ("length", pa.int64()),  # tokens
         ("digest", pa.binary(32)),  # SHA-256 over the SHA-256 of its chunks' source bytes
-        ("anchors", pa.list_(pa.int64())),  # text offset, source offset, ... of the whole document
+        ("text_start", pa.int64()),  # bytes of the document's text before this part, or null
+        # Text offset, source offset, ... of the whole document, in the row of its first token.
+        ("anchors", pa.list_(pa.int64())),
     ]
 )
 
@@ -48,7 +53,9 @@ def documents_bytes(layout: Layout) -> bytes:
         "start": [placed.start for placed in layout.placed],
         "length": [placed.length for placed in layout.placed],
         "digest": [placed.document.digest for placed in layout.placed],
-        "anchors": [_anchors(placed.document) for placed in layout.placed],
+        "text_start": [placed.text_start for placed in layout.placed],
+        # In each of thousands of rows they would be many times the text.
+        "anchors": [[] if placed.start else _anchors(placed.document) for placed in layout.placed],
     }
     table = pa.table(columns, schema=DOCUMENT_COLUMNS)
     sink = io.BytesIO()
@@ -92,10 +99,12 @@ def manifest_of(
         version=manifest_data.version_name(mark),
         fingerprint=mark,
         order=layout.order,
-        split=layout.split,
+        split=layout.rule.split,
+        block_bytes=layout.rule.block_bytes,
         documents=len(documents),
         skipped=len(skips),
         bytes=_text_bytes(config, documents, skips),
+        suspects=suspects_of(documents),
         splits=_splits(layout, shards),
         files={
             name: FileEntry(name, len(data), storage.sha256_bytes(data))

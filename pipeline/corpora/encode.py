@@ -9,7 +9,8 @@ import numpy as np
 
 from pipeline import storage
 from pipeline.corpora import shards
-from pipeline.corpora.layout import SEPARATOR_UNIT, Document, Piece, Shard
+from pipeline.corpora.documents import Document
+from pipeline.corpora.layout import SEPARATOR_UNIT, Piece, Shard
 from pipeline.corpora.manifest_data import FileEntry, ShardEntry
 from pipeline.corpora.staging import blob_url
 from pipeline.corpora.vocab import Symbols, Unit, Vocab, count_symbols, symbols_of
@@ -77,13 +78,13 @@ def _piece_symbols(shard: Shard, staging: str, unit: Unit, separator: bytes) -> 
     staged = [piece for piece in shard.pieces if piece.unit != SEPARATOR_UNIT]
     texts = _staged_texts(staged, staging)
     for piece in shard.pieces:
-        # Two shards that share a chunk both read all of its text, and each keeps its own part.
+        # Two shards that share a piece both read all of its text, and each keeps its own part.
         text = separator if piece.unit == SEPARATOR_UNIT else next(texts)
         yield symbols_of(text, unit)[piece.skip : piece.skip + piece.take]
 
 
 def _staged_texts(pieces: Iterable[Piece], staging: str) -> Iterator[bytes]:
-    """The staged text of each piece's chunk, in order."""
+    """The staged text of each piece, in order."""
     # By a generator: read_ranges fetches remote text in batches, ahead of whoever needs it.
     return storage.read_ranges(
         (blob_url(staging, piece.unit), piece.offset, piece.offset + piece.bytes)

@@ -12,10 +12,10 @@ from typing import Any
 from pipeline import storage
 from pipeline.corpora import build, expected, history, retention
 from pipeline.corpora.config import CorpusConfig
-from pipeline.corpora.layout import SPLITS
 from pipeline.corpora.look import TextLook
 from pipeline.corpora.manifest import Corpus, corpus_url, latest, open_corpus, open_version
 from pipeline.corpora.sources import Listing, list_source
+from pipeline.corpora.splits import SPLITS
 from pipeline.corpora.survey import SourceFound, survey
 from pipeline.corpora.vocab import Vocab, describe, symbols_of
 from pipeline.errors import InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline import storage
-from pipeline.corpora.layout import Chunk, Document
+from pipeline.corpora.documents import Chunk, Document
 from pipeline.corpora.sources import Skip
 from pipeline.corpora.staging import ReadUnit, StagedChunk, read_chunks
 from pipeline.errors import InputError
@@ -69,10 +69,11 @@ def _document(path: bytes, rows: _Rows) -> Document:
             source_offset=row.source_offset,
             source_bytes=row.source_bytes,
             anchors=tuple(row.anchors),
+            cuts=row.cuts,
         )
         for unit, row in rows
     ]
     # Of digests, not of bytes: chunks are read by several tasks, none of which sees all of them.
     digest = bytes.fromhex(storage.sha256_bytes(b"".join(row.digest for _, row in rows)))
     first = next((row.first for _, row in rows if row.tokens), -1)
-    return Document(path, chunks, digest, first)
+    return Document(path, chunks, digest, first, rows[0][1].suspect or "")

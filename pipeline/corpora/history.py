@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -42,14 +43,19 @@ class SourceRecord:
 
     @classmethod
     def from_json(cls, value: Any) -> SourceRecord:
-        """What a field does not say is empty: then the next build looks at the sources again."""
-        return cls(
-            version=str(value.get("version", "")),
-            state=value.get("state"),
-            sources=list(value.get("sources", [])),
-            url=str(value.get("url", "")),
-            licence=str(value.get("licence", "")),
-        )
+        """What a field does not say is empty: then the next build looks at the sources again.
+
+        Raises TypeError for a value of the wrong kind.
+        """
+        sources = value.get("sources", [])
+        state = value.get("state")
+        texts = {key: value.get(key, "") for key in ("version", "url", "licence")}
+        if not isinstance(sources, list) or not isinstance(state, str | None):
+            raise TypeError(f"sources {sources!r}, state {state!r}")
+        wrong = [text for text in (*texts.values(), *sources) if not isinstance(text, str)]
+        if wrong:
+            raise TypeError(f"{wrong[0]!r} is not text")
+        return cls(state=state, sources=sources, **texts)
 
 
 def source_state(config: CorpusConfig, listing: Listing, frozen: Vocab | None) -> str | None:
@@ -92,10 +98,13 @@ def origin(root: str, name: str) -> SourceRecord | None:
     url = _record_url(root, name)
     if not storage.exists(url):
         return None
-    value = storage.read_json(url)
-    if not isinstance(value, dict):
-        raise DamagedError(f"{url} is not a record of sources; remove it, and build again.")
-    return SourceRecord.from_json(value)
+    try:
+        return SourceRecord.from_json(storage.read_json(url))
+    except (AttributeError, TypeError) as error:
+        reason = str(error)[:100]
+        raise DamagedError(
+            f"{url} is not a record of sources ({reason}); remove it, and build again."
+        ) from None
 
 
 def new_staging(root: str, name: str, lease_s: float) -> str:
@@ -111,8 +120,16 @@ def sweep_staging(root: str) -> None:
     for name in storage.names(folder):
         # A folder without a lease is left alone: nobody knows whose it is.
         lease = storage.join(folder, name, LEASE)
-        if storage.exists(lease) and storage.read_json(lease)["expires"] < time.time():
+        if storage.exists(lease) and _expiry(lease) < time.time():
             storage.remove_tree(storage.join(folder, name))
+
+
+def _expiry(lease: str) -> float:
+    """Until when staging is in use, in seconds since 1970: for ever, where its lease is broken."""
+    try:
+        return float(storage.read_json(lease)["expires"])
+    except (DamagedError, KeyError, TypeError, ValueError):
+        return math.inf
 
 
 def _tells_changes(file: SourceFile, trusted_until: float) -> bool:

@@ -1,55 +1,31 @@
-"""Order, splits and the shard plan: which token of which document goes where.
+"""Order, and the shard plan: which token of which document goes where.
 
 Pure arithmetic over chunk tables. It depends on the recipe and the documents alone, so any number
-of workers that encode the plan write the same bytes.
+of workers that encode the plan write the same bytes. Which split text belongs to is in splits.py.
 """
 
 from __future__ import annotations
 
-import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from pipeline.corpora.config import CorpusConfig, Share
-from pipeline.errors import InputError
+import numpy as np
 
-SPLITS = ("train", "val", "test")
+from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.documents import Chunk, Document
+from pipeline.corpora.splits import SplitRule, Stretch, hash_of, rule_of, stretches
+
 SEPARATOR_UNIT = -1  # in place of a read unit: the piece is the separator's
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Where a stretch of normalised text is staged. `unit` is the read unit whose blob holds it."""
-
-    unit: int
-    offset: int
-    bytes: int
-    tokens: int
-    source_offset: int
-    source_bytes: int
-    anchors: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Document:
-    """One document that the corpus takes: its chunks in order, and what they add up to."""
-
-    path: bytes
-    chunks: list[Chunk]
-    digest: bytes
-    first: int  # first symbol, -1 when empty
-
-    @property
-    def tokens(self) -> int:
-        return sum(chunk.tokens for chunk in self.chunks)
 
 
 @dataclass(frozen=True)
 class Placed:
     """A document's part in one split.
 
-    Tokens [start, start + length) of the document stand at `offset` in the split.
+    Tokens [start, start + length) of the document stand at `offset` in the split. `text_start` is
+    the byte of the document's normalised text where they begin; None where a cut at the end of a
+    corpus of characters does not say.
     """
 
     document: Document
@@ -57,13 +33,15 @@ class Placed:
     offset: int
     start: int
     length: int
+    text_start: int | None
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Tokens [skip, skip + take) of one staged chunk, or of the separator (SEPARATOR_UNIT).
+    """Tokens [skip, skip + take) of a stretch of staged text, or of the separator
+    (SEPARATOR_UNIT).
 
-    `offset` and `bytes` say where all of the chunk's text is staged.
+    `offset` and `bytes` say where all of the stretch is staged.
     """
 
     unit: int
@@ -94,56 +72,33 @@ class Shard:
 class Layout:
     """The plan of a version.
 
-    `order` and `split` are as resolved from auto; `tokens` counts by split; `placed` and `shards`
+    `order` and `rule` are as resolved from auto; `tokens` counts by split; `placed` and `shards`
     stand in split and token order.
     """
 
     order: str
-    split: str
+    rule: SplitRule
     placed: list[Placed]
     shards: list[Shard]
     tokens: dict[str, int]
-
-
-class _SplitRange(NamedTuple):
-    """A split: tokens [low, high) of its documents laid end to end, with separators."""
-
-    name: str
-    documents: list[Document]
-    low: int
-    high: int
 
 
 def lay_out(
     documents: list[Document], config: CorpusConfig, separator_tokens: int, shard_tokens: int
 ) -> Layout:
     """Order the documents, divide them into splits, and plan shards of `shard_tokens` each."""
-    several = len(documents) > 1  # documents that count: those skipped are not among them
-    order, split = _resolved(config, several)
-    ordered = _ordered(documents, order, config.seed)
-    if split == "document":
-        ranges = _document_ranges(ordered, config, separator_tokens)
-    else:
-        ranges = _tail_ranges(ordered, config, separator_tokens)
-    # Splits come one after another: rows and shards stand in the order of SPLITS.
-    layout = Layout(order, split, [], [], {})
-    for each in ranges:
-        layout.tokens[each.name] = each.high - each.low
-        layout.placed.extend(_placed(each, separator_tokens))
-        pieces = _pieces(each, separator_tokens)
-        layout.shards.extend(_shards(each.name, pieces, shard_tokens))
-    return layout
-
-
-def _resolved(config: CorpusConfig, several: bool) -> tuple[str, str]:
-    """Order and split, with auto resolved by whether there are several documents."""
     order: str = config.order
     if order == "auto":
-        order = "hash" if several else "path"
-    split: str = config.split
-    if split == "auto":
-        split = "document" if several else "tail"
-    return order, split
+        order = "hash" if len(documents) > 1 else "path"
+    rule = rule_of(config, len(documents))
+    ordered = _ordered(documents, order, config.seed)
+    # Splits come one after another: rows and shards stand in the order of SPLITS.
+    layout = Layout(order, rule, [], [], {})
+    for name, own in stretches(ordered, config, rule, separator_tokens).items():
+        layout.tokens[name] = sum(stretch.stop - stretch.start for stretch in own)
+        layout.placed.extend(_placed(name, own, config.unit))
+        layout.shards.extend(_shards(name, _pieces(own), shard_tokens))
+    return layout
 
 
 def _ordered(documents: list[Document], order: str, seed: int) -> list[Document]:
@@ -152,144 +107,104 @@ def _ordered(documents: list[Document], order: str, seed: int) -> list[Document]
         return sorted(documents, key=lambda document: document.path)
     # The path decides between equal hashes.
     return sorted(
-        documents, key=lambda document: (_hash(seed, "order", document.path), document.path)
+        documents, key=lambda document: (hash_of(seed, "order", document.path), document.path)
     )
 
 
-def _hash(seed: int, purpose: str, path: bytes) -> int:
-    """64 bits of a path. The purpose keeps a document's place and its split independent."""
-    digest = hashlib.sha256(f"{purpose}:{seed}:".encode() + path).digest()
-    return int.from_bytes(digest[:8], "big")
+class _Text:
+    """A document's chunks by token: found again for each of its stretches."""
 
-
-def _length(documents: list[Document], separator_tokens: int) -> int:
-    return sum(document.tokens + separator_tokens for document in documents)
-
-
-def _document_ranges(
-    documents: list[Document], config: CorpusConfig, separator_tokens: int
-) -> list[_SplitRange]:
-    """Whole documents to splits by hash of path.
-
-    A document stays where it is when others come and go: a corpus that grows never moves validation
-    text into the training text.
-    """
-    chooser = _SplitChooser(config)
-    chosen: dict[str, list[Document]] = {name: [] for name in SPLITS}
-    for document in documents:
-        chosen[chooser.split_of(document.path)].append(document)
-    return [
-        _SplitRange(name, own, 0, _length(own, separator_tokens)) for name, own in chosen.items()
-    ]
-
-
-class _SplitChooser:
-    """Gives each path a split, by where its hash falls among the fractions laid end to end."""
-
-    def __init__(self, config: CorpusConfig) -> None:
-        self.seed = config.seed
-        self.rest = ""
-        self.edges: list[tuple[float, str]] = []  # where a split's stretch ends; `rest` is behind
-        edge = 0.0
-        for name in SPLITS:
-            share: Share = getattr(config, name)
-            if share == "rest":
-                self.rest = name
-                continue
-            if isinstance(share, int) and share > 0:
-                raise InputError(
-                    f"{name} is {share} tokens, but several documents split by document; "
-                    "use --split tail."
-                )
-            edge += float(share)
-            self.edges.append((edge, name))
-
-    def split_of(self, path: bytes) -> str:
-        # The largest hashes round up to 1.0. No edge lies there, so `rest` takes them.
-        point = _hash(self.seed, "split", path) / 2**64
-        for edge, name in self.edges:
-            if point < edge:
-                return name
-        return self.rest
-
-
-def _tail_ranges(
-    documents: list[Document], config: CorpusConfig, separator_tokens: int
-) -> list[_SplitRange]:
-    """All documents as one text, cut into train, val and test."""
-    total = _length(documents, separator_tokens)
-    ranges = []
-    low = 0
-    for name, count in _tail_counts(total, config).items():
-        ranges.append(_SplitRange(name, documents, low, low + count))
-        low += count
-    return ranges
-
-
-def _tail_counts(total: int, config: CorpusConfig) -> dict[str, int]:
-    """Tokens of each split out of `total`; fractions are rounded down."""
-    wanted: dict[str, int] = {}
-    for name in SPLITS:
-        share: Share = getattr(config, name)
-        if share != "rest":
-            # 0.9 of 1,115,394 tokens are 1,003,854, as nanoGPT cuts tiny Shakespeare.
-            wanted[name] = int(share * total) if isinstance(share, float) else share
-    needed = sum(wanted.values())
-    if needed > total:
-        raise InputError(
-            f"the splits need {needed:,} tokens, the corpus has {total:,}; "
-            "lower --train, --val or --test."
-        )
-    return {name: wanted.get(name, total - needed) for name in SPLITS}
-
-
-def _placed(each: _SplitRange, separator_tokens: int) -> Iterator[Placed]:
-    """The documents' parts in a split, in token order."""
-    total = _length(each.documents, separator_tokens)
-    begin = 0  # of the document, in the text that the range is cut out of
-    for document in each.documents:
-        tokens = document.tokens  # a sum over its chunks: taken once
-        start = max(each.low, begin)
-        stop = min(each.high, begin + tokens)
-        has_tokens = start < stop
-        if has_tokens or (not tokens and _owns_empty_document(each, begin, total)):
-            length = max(0, stop - start)
-            yield Placed(document, each.name, start - each.low, start - begin, length)
-        begin += tokens + separator_tokens
-
-
-def _owns_empty_document(each: _SplitRange, place: int, total: int) -> bool:
-    """Whether a document without tokens at `place` belongs to this split.
-
-    It belongs to the split of the token behind it. At the very end of the text there is none: there
-    it belongs to the last split that has any, or, of a text without tokens, to every one.
-    """
-    if each.low <= place < each.high:
-        return True
-    at_the_end = place == each.high == total
-    return at_the_end and (each.low < each.high or not total)
-
-
-def _pieces(each: _SplitRange, separator_tokens: int) -> Iterator[Piece]:
-    """What a split is made of, in order: each document's chunks, and its separator behind them."""
-    begin = 0
-    for document in each.documents:
+    def __init__(self, document: Document) -> None:
+        self.chunks = document.chunks
+        self.tokens = 0
+        self.token_starts: list[int] = []  # of each chunk
+        self.text_starts: list[int] = []  # likewise, in bytes of the document's text
+        text_start = 0
         for chunk in document.chunks:
-            yield from _cut(each, begin, chunk.tokens, chunk.unit, chunk.offset, chunk.bytes)
-            begin += chunk.tokens
+            self.token_starts.append(self.tokens)
+            self.text_starts.append(text_start)
+            self.tokens += chunk.tokens
+            text_start += chunk.bytes
+
+    def pieces(self, start: int, stop: int) -> Iterator[Piece]:
+        """The staged text of tokens [start, stop), chunk by chunk."""
+        index = self._chunk_at(start)
+        while index < len(self.chunks) and self.token_starts[index] < stop:
+            chunk = self.chunks[index]
+            first = max(0, start - self.token_starts[index])
+            last = min(chunk.tokens, stop - self.token_starts[index])
+            if first < last:
+                yield _narrowed(chunk, first, last)
+            index += 1
+
+    def byte_at(self, token: int) -> int | None:
+        """Where a token begins in the document's text, if it begins a chunk or a block."""
+        index = self._chunk_at(token)
+        within = token - self.token_starts[index]
+        byte, place = _cut_before(self.chunks[index], within)
+        return self.text_starts[index] + byte if place == within else None
+
+    def _chunk_at(self, token: int) -> int:
+        return bisect_right(self.token_starts, token) - 1
+
+
+def _texts(own: list[Stretch]) -> Iterator[tuple[Stretch, _Text]]:
+    """Each stretch with its document's chunks, which are laid out once for all of its stretches."""
+    text: _Text | None = None
+    document: Document | None = None
+    for stretch in own:
+        if text is None or stretch.document is not document:
+            document = stretch.document
+            text = _Text(document)
+        yield stretch, text
+
+
+def _placed(split: str, own: list[Stretch], unit: str) -> Iterator[Placed]:
+    """The documents' parts in a split, in token order."""
+    offset = 0
+    for stretch, text in _texts(own):
+        # Of an empty document the stretch that begins it, be it of the separator alone.
+        if stretch.start < max(1, text.tokens):
+            length = min(stretch.stop, text.tokens) - stretch.start
+            text_start = stretch.start if unit == "byte" else text.byte_at(stretch.start)
+            yield Placed(stretch.document, split, offset, stretch.start, length, text_start)
+        offset += stretch.stop - stretch.start
+
+
+def _pieces(own: list[Stretch]) -> Iterator[Piece]:
+    """What a split is made of, in order: its stretches, and separators behind their documents."""
+    for stretch, text in _texts(own):
+        yield from text.pieces(stretch.start, min(stretch.stop, text.tokens))
         # Behind the last document too: all documents end alike.
-        yield from _cut(each, begin, separator_tokens, SEPARATOR_UNIT, 0, 0)
-        begin += separator_tokens
+        skip = max(0, stretch.start - text.tokens)
+        take = stretch.stop - text.tokens - skip
+        if take > 0:
+            yield Piece(SEPARATOR_UNIT, 0, 0, skip, take)
 
 
-def _cut(
-    each: _SplitRange, begin: int, tokens: int, unit: int, offset: int, size: int
-) -> Iterator[Piece]:
-    """The part of `tokens` tokens at `begin` that lies in the split, if any does."""
-    start = max(each.low, begin)
-    stop = min(each.high, begin + tokens)
-    if start < stop:
-        yield Piece(unit, offset, size, start - begin, stop - start)
+def _narrowed(chunk: Chunk, first: int, last: int) -> Piece:
+    """Tokens [first, last) of a chunk, with no more text around them than the nearest cuts give."""
+    if last - first == chunk.tokens:
+        # As nearly all are, of a corpus of many small documents.
+        return Piece(chunk.unit, chunk.offset, chunk.bytes, 0, last)
+    low_byte, low = _cut_before(chunk, first)
+    places = chunk.places
+    index = int(np.searchsorted(places[:, 1], last))
+    high_byte = int(places[index, 0]) if index < len(places) else chunk.bytes
+    return Piece(
+        chunk.unit, chunk.offset + low_byte, high_byte - low_byte, first - low, last - first
+    )
+
+
+def _cut_before(chunk: Chunk, token: int) -> tuple[int, int]:
+    """(byte, token) of the last cut of a chunk at or before a token; its beginning is one."""
+    if not token:
+        return 0, 0
+    places = chunk.places
+    index = int(np.searchsorted(places[:, 1], token, side="right")) - 1
+    if index < 0:
+        return 0, 0
+    return int(places[index, 0]), int(places[index, 1])
 
 
 def _shards(split: str, pieces: Iterator[Piece], shard_tokens: int) -> list[Shard]:

@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.corpora import shards
+from pipeline.corpora.config import NAME_PATTERN
 from pipeline.corpora.manifest_data import (
-    FORMAT,
+    READABLE,
     FileEntry,
     Manifest,
     ShardEntry,
@@ -84,8 +85,17 @@ class Corpus:
     def documents(self) -> pa.Table:
         """The table of documents.arrow."""
         # Read whole: its buffers are compressed, so that mapping it would gain nothing.
-        data = storage.read_bytes(storage.join(self.url, DOCUMENTS))
-        return pa.ipc.open_file(pa.BufferReader(data)).read_all()
+        url = storage.join(self.url, DOCUMENTS)
+        try:
+            return pa.ipc.open_file(pa.BufferReader(storage.read_bytes(url))).read_all()
+        except FileNotFoundError:
+            raise DamagedError(f"{url} is missing; build the corpus again with --force.") from None
+        except pa.ArrowInvalid as error:
+            reason = str(error).splitlines()[0]
+            raise DamagedError(
+                f"{url} is not a table of documents ({reason}); "
+                "build the corpus again with --force."
+            ) from None
 
     def _open_shard(self, entry: ShardEntry, verify: bool) -> np.ndarray:
         tokens = shards.open_shard(self.local(entry, verify=verify))
@@ -111,7 +121,16 @@ def split_reference(reference: str) -> tuple[str, str]:
 def latest(root: str, name: str) -> str | None:
     """The newest published version, or None."""
     url = storage.join(corpus_url(root, name), LATEST)
-    return storage.read_bytes(url).decode().strip() if storage.exists(url) else None
+    if not storage.exists(url):
+        return None
+    found = storage.read_bytes(url).decode("utf-8", "replace").strip()
+    # It becomes a part of URLs: what is no name must not lead elsewhere.
+    if not NAME_PATTERN.fullmatch(found):
+        raise DamagedError(
+            f"{url} names no version but {found[:40]!r}; "
+            "build the corpus again with --force, which writes it anew."
+        )
+    return found
 
 
 def corpus_names(root: str) -> list[str]:
@@ -148,9 +167,9 @@ def open_version(url: str) -> Corpus:
         )
     value = storage.read_json(manifest_url)
     # The format first: what another one means by a field is not known here.
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
+    if not isinstance(value, dict) or value.get("format") not in READABLE:
         raise InputError(
-            f"{manifest_url} is not a format {FORMAT} manifest; "
+            f"{manifest_url} is not a manifest of format {' or '.join(map(str, READABLE))}; "
             "build the corpus again with this version."
         )
     if not _is_intact(value):

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import storage
-from pipeline.corpora.layout import SPLITS
+from pipeline.corpora.splits import SPLITS, Division, SplitRule
+from pipeline.corpora.suspects import Suspects
 from pipeline.corpora.vocab import Vocab
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, 3)  # format 2 has no block_bytes and no suspects: it split whole documents alone
 VERSION_DIGITS = 12  # of the fingerprint, in a version's name: 48 bits are enough for one corpus
 
 # The fields that a fingerprint is made of. Whatever decides a version's bytes is in one of them:
@@ -97,7 +99,7 @@ class ShardEntry(FileEntry):
 
     def to_json(self) -> dict[str, Any]:
         value = super().to_json() | {"tokens": self.tokens, "text_bytes": self.text_bytes}
-        # Left out rather than null: format 2 has the field only where there is a file.
+        # Left out rather than null: the format has the field only where there is a file.
         if self.unknown is not None:
             value["unknown"] = self.unknown.to_json()
         return value
@@ -152,6 +154,17 @@ class Manifest(Identity):
     splits: dict[str, SplitEntry]
     files: dict[str, FileEntry]
     first_tokens: tuple[tuple[int, int], ...]
+    block_bytes: int = 0
+    suspects: Suspects = field(default_factory=Suspects)
+
+    @property
+    def rule(self) -> SplitRule:
+        return SplitRule(self.split, self.block_bytes)
+
+    @property
+    def division(self) -> Division:
+        """All that decides which split text goes to."""
+        return Division.of(self.rule, self.corpus)
 
     def to_json(self) -> dict[str, Any]:
         """The value of manifest.json."""
@@ -160,7 +173,7 @@ class Manifest(Identity):
             name: {"bytes": entry.bytes, "sha256": entry.sha256}
             for name, entry in self.files.items()
         }
-        return {
+        value = {
             **super().to_json(),
             "name": self.name,
             "version": self.version,
@@ -174,6 +187,10 @@ class Manifest(Identity):
             "files": files,
             "first_tokens": [list(pair) for pair in self.first_tokens],
         }
+        if self.format > 2:
+            value["block_bytes"] = self.block_bytes
+            value["suspects"] = self.suspects.to_json()
+        return value
 
     @classmethod
     def from_json(cls, value: Any) -> Manifest:
@@ -189,8 +206,13 @@ class Manifest(Identity):
             name: FileEntry.from_json({**entry, "file": name})
             for name, entry in value["files"].items()
         }
+        number = _number(value["format"])
+        later: dict[str, Any] = {}
+        if number > 2:
+            later["block_bytes"] = _number(value["block_bytes"])
+            later["suspects"] = Suspects.from_json(value["suspects"])
         return cls(
-            format=_number(value["format"]),
+            format=number,
             corpus=_mapping(value["corpus"]),
             vocab=_mapping(value["vocab"]),
             unicode=_text(value["unicode"]),
@@ -207,6 +229,7 @@ class Manifest(Identity):
             splits=splits,
             files=files,
             first_tokens=tuple(_pair(pair) for pair in value["first_tokens"]),
+            **later,
         )
 
 

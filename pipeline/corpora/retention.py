@@ -22,7 +22,7 @@ from pipeline.corpora.manifest import (
     latest,
     open_version,
 )
-from pipeline.errors import InputError
+from pipeline.errors import DamagedError, InputError
 
 log = logging.getLogger("unreasonable")
 
@@ -101,16 +101,26 @@ def catalogue(root: str) -> list[Version]:
 
 
 def run_references(root: str, name: str) -> dict[str, list[str]]:
-    """Versions of a corpus that runs under the root were started with: version -> names of runs."""
+    """Versions of a corpus that runs under the root were started with: version -> names of runs.
+
+    Raises DamagedError for a run that does not say: it may need any version.
+    """
     users: dict[str, list[str]] = {}
     folder = runs.runs_url(root)
     for run in storage.names(folder):
         url = storage.join(folder, run, runs.START)
         if not storage.exists(url):
             continue
-        corpus = storage.read_json(url)["corpus"]
-        if corpus["name"] == name:
-            users.setdefault(corpus["version"], []).append(f"run {run}")
+        try:
+            corpus = storage.read_json(url)["corpus"]
+            learned, version = corpus["name"], corpus["version"]
+        except (KeyError, TypeError) as error:
+            raise DamagedError(
+                f"{url} does not say which corpus its run learned ({type(error).__name__}: "
+                f"{error}); restore it, or remove the run."
+            ) from None
+        if learned == name:
+            users.setdefault(str(version), []).append(f"run {run}")
     return users
 
 
@@ -143,7 +153,11 @@ def _newness(version: Version) -> tuple[bool, float, str]:
 
 def _users(root: str, name: str, models: References) -> dict[str, list[str]] | None:
     """Version -> the runs and models that need it; None when nobody can say."""
-    users = run_references(root, name)
+    try:
+        users = run_references(root, name)
+    except DamagedError as error:
+        log.warning("no version of %s is removed: %s", name, error)
+        return None
     try:
         for version, names in models(name).items():
             users.setdefault(version, []).extend(names)

@@ -16,12 +16,14 @@ from typing import IO, Any
 import pyarrow as pa
 
 from pipeline import storage
+from pipeline.corpora.blocks import packed_cuts
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.cutting import Chunks, range_chunks, stream_chunks
 from pipeline.corpora.expected import Expectation
 from pipeline.corpora.selection import Selection
 from pipeline.corpora.sources import Skip, SourceFile
 from pipeline.corpora.streams import Guarded, Tick, open_stream, reading
+from pipeline.corpora.suspects import looks_like
 from pipeline.corpora.text import UndecodableError, prepare
 from pipeline.corpora.vocab import symbols_of
 from pipeline.errors import InputError
@@ -42,6 +44,8 @@ CHUNKS = pa.schema(
         ("first", pa.int64()),  # first symbol, -1 when the chunk is empty
         ("digest", pa.binary(32)),  # SHA-256 of the source bytes
         ("anchors", pa.list_(pa.int64())),  # text offset, source offset, text offset, ...
+        ("cuts", pa.binary()),  # where a block may begin: see blocks.py
+        ("suspect", pa.string()),  # what the document looks like, if not like text; or null
         ("skip", pa.string()),  # why the document is left out, or null
     ]
 )
@@ -62,6 +66,8 @@ class StagedChunk:
     tokens: int = 0
     first: int = -1
     anchors: list[int] = field(default_factory=list)
+    cuts: bytes = b""
+    suspect: str | None = None
     skip: str | None = None
     bytes: int = 0  # the last field: behind it, the type of this name is hidden
 
@@ -246,6 +252,8 @@ class _ChunkWriter:
             first=int(symbols[0]) if len(symbols) else -1,
             digest=hashlib.sha256(raw).digest(),
             anchors=[offset for anchor in prepared.anchors for offset in anchor],
+            cuts=packed_cuts(prepared.text, len(symbols)),
+            suspect=None if source_offset else looks_like(raw),
         )
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.corpora import shards
-from pipeline.corpora.layout import SPLITS
 from pipeline.corpora.manifest import Corpus
+from pipeline.corpora.splits import SPLITS
 from pipeline.corpora.text import source_offset
 from pipeline.corpora.vocab import symbol_bytes
 
@@ -35,15 +35,16 @@ class Origin:
 class _Part:
     """A document's part in one split: a row of documents.arrow, without its anchors.
 
-    Tokens [start, start + length) of the document stand at `offset` in `split`.
+    Tokens [start, start + length) of the document stand at `offset` in `split`. `text_start` is the
+    byte of the document's normalised text where they begin, None where the table does not say.
     """
 
-    row: int
     path: bytes
     split: str
     offset: int
     start: int
     length: int
+    text_start: int | None
 
     @property
     def end(self) -> int:
@@ -64,12 +65,18 @@ class Tracer:
         self._anchors = table["anchors"]
         self._parts: dict[str, list[_Part]] = {split: [] for split in SPLITS}
         self._by_path: dict[bytes, list[_Part]] = {}
-        keys = ("path", "split", "offset", "start", "length")
-        columns = [table[key].to_pylist() for key in keys]
+        # The row of each document's first token: format 3 has the anchors only there.
+        self._first_rows: dict[bytes, int] = {}
+        columns = [table[key].to_pylist() for key in ("path", "split", "offset", "start", "length")]
+        # Format 2 has no such column: there a document has three parts at most.
+        has_starts = "text_start" in table.column_names
+        columns.append(table["text_start"].to_pylist() if has_starts else [None] * len(table))
         for row, values in enumerate(zip(*columns, strict=True)):
-            part = _Part(row, *values)
+            part = _Part(*values)
             self._parts[part.split].append(part)
             self._by_path.setdefault(part.path, []).append(part)
+            if not part.start:
+                self._first_rows[part.path] = row
         vocab = corpus.vocab
         self._widths = np.array([len(vocab.text(token)) for token in range(len(vocab))])
 
@@ -83,6 +90,11 @@ class Tracer:
         for position, symbol in self._unknown(split, start, stop):
             texts[position - start] = symbol_bytes(symbol, vocab.unit)
         return b"".join(texts)
+
+    def document(self, path: bytes) -> bytes:
+        """The normalised text of a whole document, put together from its parts."""
+        parts = sorted(self._by_path[path], key=lambda part: part.start)
+        return b"".join(self.text(part.split, part.offset, part.end) for part in parts)
 
     def origin(self, split: str, position: int) -> Origin:
         """Where token `position` of a split comes from. IndexError outside the split."""
@@ -98,7 +110,7 @@ class Tracer:
         part = parts[index]
         if position >= part.end:
             return Origin(_path(part), None)
-        numbers = self._anchors[part.row].as_py()
+        numbers = self._anchors[self._first_rows[part.path]].as_py()
         anchors = list(zip(numbers[::2], numbers[1::2], strict=True))
         return Origin(_path(part), source_offset(anchors, self._text_offset(part, position)))
 
@@ -112,30 +124,34 @@ class Tracer:
         if self.corpus.vocab.unit == "byte":
             return part.start + position - part.offset
         offset = self._bytes_between(part.split, part.offset, position)
+        if part.text_start is not None:
+            return part.text_start + offset
         for earlier in self._by_path[part.path]:
             if earlier.start < part.start:
                 offset += self._bytes_between(earlier.split, earlier.offset, earlier.end)
         return offset
 
     def _bytes_between(self, split: str, start: int, stop: int) -> int:
-        """Bytes of text that tokens [start, stop) of a split stand for."""
-        return self._bytes_before(split, stop) - self._bytes_before(split, start)
+        """Bytes of text that tokens [start, stop) of a split stand for.
 
-    def _bytes_before(self, split: str, position: int) -> int:
-        """Bytes of text that the tokens in front of `position` stand for."""
+        Only shards that the span begins or ends in are looked into: the manifest has the others'.
+        """
         total = 0
         first = 0  # of the shard, in the split
         for shard in self.corpus.manifest.splits[split].shards:
-            if first + shard.tokens > position:
-                return total + self._bytes_within(split, first, position)
-            total += shard.text_bytes
+            low = max(start, first)
+            high = min(stop, first + shard.tokens)
+            if high - low == shard.tokens:
+                total += shard.text_bytes
+            elif low < high:
+                total += self._bytes_within(split, low, high)
             first += shard.tokens
         return total
 
-    def _bytes_within(self, split: str, first: int, position: int) -> int:
-        """Bytes of text of tokens [first, position), by looking at each."""
-        total = int(self._widths[self.tokens[split].read(first, position)].sum())
-        for _, symbol in self._unknown(split, first, position):
+    def _bytes_within(self, split: str, start: int, stop: int) -> int:
+        """Bytes of text of tokens [start, stop), by looking at each."""
+        total = int(self._widths[self.tokens[split].read(start, stop)].sum())
+        for _, symbol in self._unknown(split, start, stop):
             # The unknown token's own text, U+FFFD, is counted already.
             total += len(symbol_bytes(symbol, self.corpus.vocab.unit)) - int(self._widths[0])
         return total

@@ -4,6 +4,7 @@ between registries.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,9 +15,11 @@ from pipeline.errors import InputError
 from pipeline.model.about import CorpusReference, Lineage
 from pipeline.model.artifact import CARD, WEIGHTS, load_network, parse_about
 from pipeline.registry.archive import Carried, read_archive, write_archive
-from pipeline.registry.champion import score_on
+from pipeline.registry.champion import DIVISION_TAG, may_have_learnt, score_on
 from pipeline.registry.models import CHAMPION, DIGEST_TAG, SETTINGS_TAG, Models, ModelVersion
 from pipeline.registry.tracking import RUN_TAG
+
+log = logging.getLogger("unreasonable")
 
 IMPORTED_TAG = "imported_from"
 EVAL_LANES = 64
@@ -83,7 +86,8 @@ class VersionLineage:
 class Comparison:
     """Two versions' bits per byte on one text, by version; the better one, and by how much.
 
-    `figures` says whether they were registered with the versions or scored for this.
+    `figures` says whether they were registered with the versions or scored for this;
+    `may_have_learnt` why a version may know some of the text already, by version.
     """
 
     text: str
@@ -91,6 +95,7 @@ class Comparison:
     val_bits_per_byte: dict[str, float]
     better: str
     by: float
+    may_have_learnt: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -168,8 +173,10 @@ def compare(
     """Two versions' bits per byte on one validation text.
 
     That is their registered figures when both learned one corpus version; else both are scored on
-    `corpus` (NAME or NAME@VERSION; default: the newest version of what the first one learned).
+    `corpus` (NAME or NAME@VERSION; default: the newest version of what the first one learned). A
+    version that may have learnt some of that text is warned of, with the reason.
     """
+    learnt: dict[str, str] = {}
     # Two registered figures compare only when they were measured on the same text.
     same_text = one.tags.get("corpus_fingerprint") == other.tags.get("corpus_fingerprint")
     if same_text and not corpus:
@@ -181,6 +188,11 @@ def compare(
         scores = [score_on(models, version, opened, EVAL_LANES) for version in (one, other)]
         text = f"{opened.name}@{opened.version}"
         figures = "scored now"
+        for version in (one, other):
+            reason = may_have_learnt(version, opened)
+            if reason:
+                learnt[version.uri] = reason
+                log.warning("%s may have learnt some of this text: %s", version.uri, reason)
     # Of equals the first: whoever compares names the one in use first.
     better = one if scores[0] <= scores[1] else other
     return Comparison(
@@ -189,6 +201,7 @@ def compare(
         val_bits_per_byte={one.uri: scores[0], other.uri: scores[1]},
         better=better.uri,
         by=abs(scores[0] - scores[1]),
+        may_have_learnt=learnt,
     )
 
 
@@ -214,6 +227,8 @@ def import_model(models: Models, url: str, name: str = "", sha256: str = "") -> 
         IMPORTED_TAG: f"{carried.name}/{carried.version} in {url}",
         SETTINGS_TAG: carried.tags.get(SETTINGS_TAG, ""),
     }
+    if DIVISION_TAG in carried.tags:
+        tags[DIVISION_TAG] = carried.tags[DIVISION_TAG]
     run_id = carried.tags.get(RUN_TAG) or runs.new_run_id()
     # No figure of the archive is a tag by itself: registering takes them from the checked config.
     # A run of its own: the one that trained the model is on another server.

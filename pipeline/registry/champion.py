@@ -1,18 +1,25 @@
 """The champion rule: a new version takes the alias when it has fewer bits per byte on the same
-validation text.
+validation text, which none of the two can have learnt.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 
-from pipeline.corpora.manifest import Corpus
+from pipeline import storage
+from pipeline.corpora.manifest import Corpus, open_version
+from pipeline.corpora.moved import moved_documents
 from pipeline.corpora.shards import Tokens, TokenSource
+from pipeline.corpora.splits import Division
+from pipeline.errors import InputError
 from pipeline.model.artifact import load_network
 from pipeline.model.scoring import bits_per_byte, mean_nats
 from pipeline.registry.models import Models, ModelVersion
 
 log = logging.getLogger("unreasonable")
+
+DIVISION_TAG = "split"  # how the corpus of a version was divided: its manifest may be gone one day
 
 
 def promote_if_better(
@@ -21,9 +28,8 @@ def promote_if_better(
     """Make the challenger champion if it has fewer val_bits_per_byte on this corpus version's val
     split; whether it was made.
 
-    A champion of another version is scored on the same text. With a tail split the val text is
-    another stretch in every version, and may have been learnt: there only models of one version
-    compare.
+    A champion of another version is scored on the same text, unless it may have learnt some of it:
+    then the two do not compare, and the champion stays.
     """
     champion = models.champion(challenger.name)
     if champion is None:
@@ -31,11 +37,14 @@ def promote_if_better(
         return True
     theirs = float(champion.tags["val_bits_per_byte"])
     if champion.tags["corpus_fingerprint"] != corpus.fingerprint:
-        if corpus.manifest.split == "tail":
+        reason = may_have_learnt(champion, corpus)
+        if reason:
             log.info(
-                "champion %s learned another version of the corpus, "
-                "whose tail split does not compare",
+                "champion %s stays, uncompared, for it may have learnt the new validation text: "
+                "%s; to replace it: python jobs/models.py promote %s",
                 champion.uri,
+                reason,
+                challenger.uri,
             )
             return False
         theirs = score_on(models, champion, corpus, eval_lanes)
@@ -49,6 +58,36 @@ def promote_if_better(
         return False
     models.promote(challenger)
     return True
+
+
+def may_have_learnt(version: ModelVersion, corpus: Corpus) -> str:
+    """Why a registered model may have learnt text of a corpus version's val split; empty when it
+    cannot have.
+
+    It cannot when it learned that version, or one of the same corpus that is divided alike by hash.
+    """
+    if version.tags.get("corpus_fingerprint") == corpus.fingerprint:
+        return ""
+    name = version.tags.get("corpus", "").partition("@")[0]
+    if name != corpus.name:
+        return f"it learned corpus {name or 'unknown'}, not {corpus.name}"
+    ours = corpus.manifest.division
+    if ours.split == "tail":
+        return "the end of the text, which is held out, is another in every version"
+    learned = _learned(version, corpus)
+    theirs = learned.manifest.division if learned else _division_in_tags(version)
+    if theirs is None:
+        return "nothing says how its corpus version was split"
+    differences = theirs.differences(ours)
+    if differences:
+        return f"its corpus version was split by {', '.join(differences)}"
+    # A whole document stays in its split, whatever is edited in it. A block does not.
+    return _edits(learned, corpus) if ours.split == "block" else ""
+
+
+def division_tags(corpus: Corpus) -> dict[str, str]:
+    """The tag of a model's version that says how its corpus was divided."""
+    return {DIVISION_TAG: json.dumps(corpus.manifest.division.to_json(), sort_keys=True)}
 
 
 def score_on(models: Models, version: ModelVersion, corpus: Corpus, lanes: int) -> float:
@@ -67,3 +106,33 @@ def score_on(models: Models, version: ModelVersion, corpus: Corpus, lanes: int) 
             return float("inf")
     nats = mean_nats(network, tokens, lanes)
     return bits_per_byte(nats, len(tokens), corpus.bytes_in("val"))
+
+
+def _learned(version: ModelVersion, corpus: Corpus) -> Corpus | None:
+    """The version of this corpus that a model learned, if it is there still, beside the others."""
+    number = version.tags.get("corpus", "").partition("@")[2]
+    try:
+        learned = open_version(storage.join(corpus.url.rpartition("/")[0], number))
+    except InputError:
+        return None
+    # A version may have been built again under the same name by other code.
+    is_that_one = learned.fingerprint == version.tags.get("corpus_fingerprint")
+    return learned if is_that_one else None
+
+
+def _division_in_tags(version: ModelVersion) -> Division | None:
+    try:
+        return Division(**json.loads(version.tags[DIVISION_TAG]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _edits(learned: Corpus | None, corpus: Corpus) -> str:
+    """Why edits since a version may have moved text between blocks; empty when none did."""
+    if learned is None:
+        return "its corpus version is gone, and documents may have been edited since"
+    moved = moved_documents(learned, corpus)
+    if not moved:
+        return ""
+    first = moved[0].decode("utf-8", "replace")
+    return f"{len(moved)} of its documents were edited, which moves text between blocks ({first})"

@@ -13,7 +13,7 @@ from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.model.about import CorpusReference
 from pipeline.model.artifact import parse_about
-from pipeline.registry.champion import promote_if_better
+from pipeline.registry.champion import division_tags, promote_if_better
 from pipeline.registry.fetch import fetch_model
 from pipeline.registry.models import SETTINGS_TAG, Models, ModelVersion
 from pipeline.registry.publication import publishable
@@ -159,7 +159,7 @@ def _register_best(
         )
     files = publishable(storage.join(trained.run, best), name, corpus, root)
     # The settings that the checkpoint was made with: the session that ends a run may have others.
-    tags = {SETTINGS_TAG: settings_digest(parse_about(files, name).train)}
+    tags = {SETTINGS_TAG: settings_digest(parse_about(files, name).train), **division_tags(corpus)}
     return models.register(name, trained.mlflow_run_id, trained.run_id, files, tags)
 
 

@@ -42,14 +42,15 @@ def decoded(corpus: Corpus, split: str) -> bytes:
 
 
 def documents(corpus: Corpus) -> dict[str, bytes]:
-    """Every document's text by path, for corpora whose documents are not cut by a split."""
+    """Every document's text by path, put together from its parts in the splits."""
     rows = pa.ipc.open_file(pa.memory_map(f"{corpus.url}/documents.arrow")).read_all().to_pylist()
     assert corpus.vocab.unit == "byte"
     splits = {split: decoded(corpus, split) for split in ("train", "val", "test")}
-    return {
-        row["path"].decode(): splits[row["split"]][row["offset"] : row["offset"] + row["length"]]
-        for row in rows
-    }
+    texts: dict[str, bytes] = {}
+    for row in sorted(rows, key=lambda row: row["start"]):
+        part = splits[row["split"]][row["offset"] : row["offset"] + row["length"]]
+        texts[row["path"].decode()] = texts.get(row["path"].decode(), b"") + part
+    return texts
 
 
 def contents(folder: str) -> dict[str, bytes]:

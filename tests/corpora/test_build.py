@@ -10,18 +10,21 @@ import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from pipeline import storage
+from pipeline.corpora import history
 from pipeline.corpora import manifest as manifest_module
 from pipeline.corpora.build import BuildResult, build_corpus, up_to_date
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import Corpus, open_corpus
 from pipeline.corpora.manifest_data import TextBytes
+from pipeline.corpora.sources import list_source
+from pipeline.corpora.suspects import Suspects
 from pipeline.corpora.vocab import Vocab
 from pipeline.errors import DamagedError, InputError
 from pipeline.tasks import ray_runner
@@ -39,14 +42,9 @@ def source_texts(folder: Path) -> dict[bytes, bytes]:
 
 def test_every_document_is_there_with_its_own_bytes(corpus: Corpus, texts: Path) -> None:
     sources = source_texts(texts)
-    rows = pa.ipc.open_file(pa.memory_map(f"{corpus.url}/documents.arrow")).read_all().to_pylist()
-    assert {row["path"] for row in rows} == set(sources)  # hidden files and '_' folders too
+    # Hidden files and '_' folders too.
+    assert documents(corpus) == {path.decode(): text for path, text in sources.items()}
     splits = {split: decoded(corpus, split) for split in ("train", "val", "test")}
-    for row in rows:
-        assert (
-            splits[row["split"]][row["offset"] : row["offset"] + row["length"]]
-            == sources[row["path"]]
-        )
     assert (
         sum(map(len, splits.values()))
         == sum(map(len, sources.values()))
@@ -251,16 +249,27 @@ def test_a_build_says_what_it_came_to(tmp_path: Path, caplog: pytest.LogCaptureF
             "separators": 1,
         },
         "tokens": {"train": 24, "val": 4, "test": 0},
+        "split": "tail",
+        "block_bytes": 0,
+        "shares": {
+            "train": {"tokens": 24, "asked": 0.857143, "got": 0.857143},
+            "val": {"tokens": 4, "asked": 0.142857, "got": 0.142857},
+            "test": {"tokens": 0, "asked": 0.0, "got": 0.0},
+        },
+        "suspects": {"documents": 0, "named": []},
         "vocab_size": 7,
         "seconds": result.seconds,
     }
     assert result.bytes == TextBytes(30, 0, 3, 27, 1)
     assert 0 < result.seconds == round(result.seconds, 3)
     assert f"corpus c: version {result.version} published at {result.url}" in caplog.messages
-    assert caplog.messages[-1] == (
-        f"corpus c {result.version}: 1 documents, 27 B of text, 7 symbols; "
-        "tokens test 0, train 24, val 4"
+    assert caplog.messages[-2] == (
+        f"corpus c {result.version}: 1 documents, 27 B of text, 7 symbols; split by tail: "
+        "train 24 tokens (85.71%, asked 85.71%), val 4 tokens (14.29%, asked 14.29%), "
+        "test 0 tokens (0.00%, asked 0.00%)"
     )
+    assert caplog.messages[-1].startswith("the val split of c has 4 tokens, 14.29% of the text wh")
+    assert caplog.records[-1].levelname == "WARNING"
     again = up_to_date(config, root)
     assert again is not None
     expected = {**result.to_json(), "built": False, "seconds": again.seconds}
@@ -270,6 +279,56 @@ def test_a_build_says_what_it_came_to(tmp_path: Path, caplog: pytest.LogCaptureF
 def build_again(config: CorpusConfig, root: str, expected: dict[str, Any]) -> dict[str, Any]:
     result: BuildResult = build_corpus(config, root)
     return {**result.to_json(), "seconds": expected["seconds"]}
+
+
+def test_what_is_no_text_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(b"text " * 100)
+    (folder / "b.gz").write_bytes(gzip.compress(b"text"))
+    config = CorpusConfig(name="c", source=str(folder), val=0.0, test=0.0)
+    result = build_corpus(config, str(tmp_path / "root"))
+    assert result.to_json()["suspects"] == {"documents": 1, "named": [["b.gz", "gzip"]]}
+    (message,) = caplog.messages
+    assert message == (
+        "1 document does not look like text and will be learnt as noise: 'b.gz' (gzip); leave them "
+        "out with --exclude '*.gz', or unpack them with a glob: --source 'FOLDER/*.gz'."
+    )
+    (folder / "b.gz").unlink()
+    assert build_corpus(config, str(tmp_path / "root")).suspects == Suspects()
+
+
+def test_few_documents_get_the_shares_that_were_asked(
+    tmp_path: Path, texts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twelve modules of very different sizes."""
+    config = CorpusConfig(name="c", source=str(texts), val=0.1, test=0.1)
+    result = build_corpus(config, str(tmp_path))
+    assert (result.split, result.block_bytes) == ("block", 2048)
+    assert {name: share.asked for name, share in result.shares.items()} == pytest.approx(
+        {"train": 0.8, "val": 0.1, "test": 0.1}
+    )
+    for name in ("val", "test"):
+        assert 0.08 < result.shares[name].got < 0.12
+    assert sum(share.tokens for share in result.shares.values()) == result.bytes.text
+    assert not caplog.messages
+
+
+def test_a_corpus_of_format_2_is_built_again_only_if_its_rule_has_changed(tmp_path: Path) -> None:
+    """A version of older code whose documents were split whole, be there ever so few of them."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_bytes(b"text " * 1000)
+        os.utime(folder / name, (1e9, 1e9))
+    root = str(tmp_path / "root")
+    whole = build_corpus(CorpusConfig(name="c", source=str(folder), split="document"), root)
+    config = CorpusConfig(name="c", source=str(folder))
+    for settings, is_built in ((config, True), (replace(config, split="document"), False)):
+        state = history.source_state(settings, list_source(str(folder), settings), None)
+        history.record(root, settings, state, whole.version)
+        assert (up_to_date(settings, root) is None) == is_built
+        assert build_corpus(settings, root).built == is_built
 
 
 def test_the_same_text_is_published_once(

@@ -34,6 +34,7 @@ from .conftest import corpus_config
         ({"val": -1}, "val is -1; use"),
         ({"test": 1.0}, r"test is 1\.0; use"),
         ({"test": float("nan")}, "test is nan; it must be a finite number or rest"),
+        ({"val": 1, "split": "block"}, r"val is 1 tokens, but split 'block' takes .*split tail\."),
         ({"val": 1, "split": "document"}, r"val is 1 tokens, but .*; use --split tail\."),
         ({"val": 0.5, "test": 0.5}, r"must sum to less than 1; found \{"),
         ({"separator": "\\x"}, r"separator '.*x' is not text with JSON escapes"),

@@ -14,7 +14,8 @@ from pipeline.corpora.description import (
     manifest_of,
     skipped_bytes,
 )
-from pipeline.corpora.layout import Chunk, Document, Layout, Placed, Shard
+from pipeline.corpora.documents import Chunk, Document
+from pipeline.corpora.layout import Layout, Placed, Shard
 from pipeline.corpora.manifest_data import (
     FileEntry,
     ShardEntry,
@@ -25,6 +26,8 @@ from pipeline.corpora.manifest_data import (
     identity,
 )
 from pipeline.corpora.sources import Skip
+from pipeline.corpora.splits import SplitRule
+from pipeline.corpora.suspects import Suspects
 from pipeline.corpora.vocab import Vocab
 
 from .conftest import corpus_config
@@ -45,14 +48,16 @@ EMPTY = Document(b"c", [Chunk(1, 2, 0, 0, 0, 0)], b"C" * 32, -1)
 
 def layout(*placed: Placed) -> Layout:
     shards = [Shard("train", 0), Shard("train", 1), Shard("test", 0)]
-    return Layout("hash", "document", list(placed), shards, {"train": 12, "val": 0, "test": 3})
+    return Layout(
+        "hash", SplitRule("block", 4096), list(placed), shards, {"train": 12, "val": 0, "test": 3}
+    )
 
 
 def test_documents_have_a_row_a_part() -> None:
     placed = [
-        Placed(A, "train", 0, 0, 10),
-        Placed(A, "val", 0, 10, 2),
-        Placed(B, "test", 5, 0, 2),
+        Placed(A, "train", 0, 0, 10, 0),
+        Placed(A, "val", 0, 10, 2, 11),
+        Placed(B, "test", 5, 0, 2, None),
     ]
     data = documents_bytes(layout(*placed))
     table = pa.ipc.open_file(data).read_all()
@@ -60,24 +65,33 @@ def test_documents_have_a_row_a_part() -> None:
     assert table.to_pylist() == [
         {
             "path": b"a\xff", "split": "train", "offset": 0, "start": 0, "length": 10,
-            "digest": b"A" * 32, "anchors": anchors,
+            "digest": b"A" * 32, "text_start": 0, "anchors": anchors,
         },
         {
             "path": b"a\xff", "split": "val", "offset": 0, "start": 10, "length": 2,
-            "digest": b"A" * 32, "anchors": anchors,
+            "digest": b"A" * 32, "text_start": 11, "anchors": [],
         },
         {
             "path": b"b", "split": "test", "offset": 5, "start": 0, "length": 2,
-            "digest": b"B" * 32, "anchors": [],
+            "digest": b"B" * 32, "text_start": None, "anchors": [],
         },
     ]  # fmt: skip
     types = [str(field.type).split("<")[0] for field in table.schema]
-    assert types == ["binary", "string", "int64", "int64", "int64", "fixed_size_binary[32]", "list"]
+    assert types == [
+        "binary",
+        "string",
+        "int64",
+        "int64",
+        "int64",
+        "fixed_size_binary[32]",
+        "int64",
+        "list",
+    ]
     assert pa.ipc.open_file(documents_bytes(layout())).read_all().num_rows == 0
 
 
 def test_documents_are_compressed() -> None:
-    many = documents_bytes(layout(*[Placed(B, "train", 0, 0, 2)] * 5000))
+    many = documents_bytes(layout(*[Placed(B, "train", 0, 0, 2, 0)] * 5000))
     assert len(many) < 50_000
 
 
@@ -106,13 +120,14 @@ def test_a_manifest_says_what_a_version_is() -> None:
         ShardEntry("train-00001.arrow", 50, "11", 4, 5, FileEntry("u", 1, "22")),
         ShardEntry("test-00000.arrow", 25, "33", 3, 7),
     ]
-    also = Document(b"f", B.chunks, B.digest, ord("x"))
+    also = Document(b"f", B.chunks, B.digest, ord("x"), "gzip")
     manifest = manifest_of(
         config, who, vocab, layout(), [A, B, EMPTY, also], skips, shards, {"file": b"bytes"}
     )
     mark = fingerprint(who.to_json())
     assert (manifest.fingerprint, manifest.version) == (mark, mark[:12])
-    assert (manifest.name, manifest.order, manifest.split) == ("x", "hash", "document")
+    assert (manifest.name, manifest.order, manifest.split) == ("x", "hash", "block")
+    assert (manifest.block_bytes, manifest.suspects) == (4096, Suspects(1, (("f", "gzip"),)))
     assert (manifest.documents, manifest.skipped) == (4, 2)
     # A has 16 source bytes and 12 of text, B and its twin 2 and 2.
     assert manifest.bytes == TextBytes(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pipeline.corpora import shards
+from pipeline.corpora.documents import Chunk, Document
 from pipeline.corpora.encode import chunk_groups, count_pieces, encode_shard
-from pipeline.corpora.layout import SEPARATOR_UNIT, Chunk, Document, Piece, Shard
+from pipeline.corpora.layout import SEPARATOR_UNIT, Piece, Shard
 from pipeline.corpora.manifest_data import ShardEntry
 from pipeline.corpora.vocab import Unit, Vocab
 from pipeline.errors import InputError

@@ -144,9 +144,45 @@ def test_a_record_that_says_nothing_is_no_record_to_trust(tmp_path: Path) -> Non
     assert history.origin(str(tmp_path), "x") == SourceRecord("", None, [], "", "")
     assert history.version_of(str(tmp_path), corpus_config(), "state") is None
     storage.write_json(url, ["state"])
-    with pytest.raises(DamagedError, match=r"sources\.json is not a record of sources; remove it"):
+    with pytest.raises(
+        DamagedError, match=r"sources\.json is not a record of sources \(.*\); remove it"
+    ):
         history.origin(str(tmp_path), "x")
     assert history.version_of(str(tmp_path), corpus_config(), None) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        7,
+        ["state"],
+        {"sources": 7},
+        {"sources": "abc"},
+        {"sources": [7]},
+        {"state": 7},
+        {"version": None},
+        {"url": 7},
+        {"licence": ["MIT"]},
+    ],
+)
+def test_a_record_of_something_else_is_one_line(tmp_path: Path, value: Any) -> None:
+    url = str(tmp_path / "corpora" / "x" / "sources.json")
+    storage.write_json(url, value)
+    with pytest.raises(DamagedError) as refused:
+        history.version_of(str(tmp_path), corpus_config(), "state")
+    message = str(refused.value)
+    assert message.startswith(f"{url} is not a record of sources (")
+    assert message.endswith("); remove it, and build again.")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("lease", [b"{", b"[]", b"{}", b"null", b'{"expires": "soon"}'])
+def test_staging_with_a_broken_lease_is_left_alone(tmp_path: Path, lease: bytes) -> None:
+    url = f"{tmp_path}/corpora/.staging/one"
+    storage.write_bytes(f"{url}/lease.json", lease)
+    history.sweep_staging(str(tmp_path))
+    assert storage.names(url) == ["lease.json"]
 
 
 def test_staging_is_swept_when_its_lease_is_over(

@@ -5,21 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.corpora.layout import (
-    SEPARATOR_UNIT,
-    SPLITS,
-    Chunk,
-    Document,
-    Layout,
-    Piece,
-    Shard,
-    lay_out,
-)
-from pipeline.errors import InputError
+from pipeline.corpora.documents import Chunk, Document
+from pipeline.corpora.layout import SEPARATOR_UNIT, Layout, Piece, Placed, Shard, lay_out
+from pipeline.corpora.splits import SPLITS, SplitRule
 
 from .conftest import corpus_config
 
@@ -51,7 +44,8 @@ def parts(layout: Layout) -> list[tuple[str, str, int, int, int]]:
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=20), st.integers(0, 3), st.integers(1, 50),
-       st.sampled_from(["document", "tail"]), st.floats(0, 0.4), st.floats(0, 0.4))  # fmt: skip
+       st.sampled_from(["block", "document", "tail"]),
+       st.floats(0, 0.4), st.floats(0, 0.4))  # fmt: skip
 def test_shards_hold_every_token_exactly_once(
     lengths: list[int], separator: int, shard: int, split: str, val: float, test: float
 ) -> None:
@@ -84,46 +78,9 @@ def test_shards_hold_every_token_exactly_once(
             assert [each.start for each in own] == starts
 
 
-def test_a_document_keeps_its_split_when_others_come() -> None:
-    shares = {"split": "document", "val": 0.3, "test": 0.3}
-    few = planned(documents([5] * 20), **shares)
-    many = planned(documents([5] * 40), **shares)
-    before = {each.document.path: each.split for each in few.placed}
-    after = {each.document.path: each.split for each in many.placed}
-    assert before == {path: after[path] for path in before}
-    assert set(before.values()) == set(SPLITS)
-
-
 def point(seed: int, purpose: str, path: bytes) -> int:
     """What docs/design.md calls a hash of (seed, path)."""
     return int(hashlib.sha256(f"{purpose}:{seed}:".encode() + path).hexdigest()[:16], 16)
-
-
-@pytest.mark.parametrize("seed", [0, 7])
-@pytest.mark.parametrize(
-    "shares",
-    [
-        {"val": 0.3, "test": 0.2},
-        {"train": 0.5, "val": "rest", "test": 0.2},
-        {"train": 0.5, "val": 0.25, "test": "rest"},
-        {"val": 0.0, "test": 0},
-        {"val": 0.99, "test": 0.0},
-    ],
-)
-def test_documents_go_to_splits_by_hash(seed: int, shares: dict[str, Any]) -> None:
-    layout = planned(documents([5] * 60), seed=seed, split="document", **shares)
-    config = corpus_config(**shares)
-    for each in layout.placed:
-        place = point(seed, "split", each.document.path) / 2**64
-        expected = next(name for name in SPLITS if getattr(config, name) == "rest")
-        edge = 0.0
-        for name in SPLITS:
-            share = getattr(config, name)
-            if share != "rest":
-                if edge <= place < edge + share:
-                    expected = name
-                edge += share
-        assert each.split == expected
 
 
 @pytest.mark.parametrize("seed", [0, 7])
@@ -140,34 +97,13 @@ def test_documents_stand_in_the_order_of_their_hashes(seed: int) -> None:
 
 def test_auto_is_resolved_by_whether_there_are_several_documents() -> None:
     one = planned(documents([9]))
-    assert (one.order, one.split) == ("path", "tail")
+    assert (one.order, one.rule) == ("path", SplitRule("tail"))
     two = planned(documents([9, 9]))
-    assert (two.order, two.split) == ("hash", "document")
+    assert (two.order, two.rule) == ("hash", SplitRule("block", 2048))
     chosen = planned(documents([9, 9]), order="path", split="tail")
-    assert (chosen.order, chosen.split) == ("path", "tail")
+    assert (chosen.order, chosen.rule) == ("path", SplitRule("tail"))
     also = planned(documents([9]), order="hash", split="document")
-    assert (also.order, also.split) == ("hash", "document")
-
-
-def test_tail_splits_are_exact() -> None:
-    one = planned(documents([100]), split="tail", train=70, val="rest", test=0)
-    assert one.tokens == {"train": 70, "val": 30, "test": 0}
-    shakespeare = planned(documents([1_115_394]), train=0.9, val="rest", test=0)
-    assert shakespeare.tokens == {"train": 1_003_854, "val": 111_540, "test": 0}
-    rounded = planned(documents([99]), val=0.29, test=0.01)
-    assert rounded.tokens == {"train": 71, "val": 28, "test": 0}
-    exact = planned(documents([10]), val=4, test=6)
-    assert exact.tokens == {"train": 0, "val": 4, "test": 6}
-    with pytest.raises(InputError, match=r"the splits need 1,011 tokens, the corpus has 1,010; lo"):
-        planned(documents([1010]), val=1005, test=6)
-
-
-def test_a_number_of_tokens_cannot_be_a_share_of_documents() -> None:
-    message = r"^val is 3 tokens, but several documents split by document; use --split tail\.$"
-    with pytest.raises(InputError, match=message):
-        planned(documents([9, 9]), val=3)
-    with pytest.raises(InputError, match="test is 1 tokens"):
-        planned(documents([9, 9]), test=1)
+    assert (also.order, also.rule) == ("hash", SplitRule("document"))
 
 
 def test_a_tail_split_cuts_documents_and_separators() -> None:
@@ -249,3 +185,110 @@ def test_whole_documents_keep_their_separators() -> None:
     assert layout.shards == [
         Shard("train", 0, [Piece(0, 0, 4, 0, 2), separator, Piece(1, 0, 6, 0, 3), separator])
     ]
+
+
+# Blocks. A token of this document takes two bytes, so that a cut is at another byte than token.
+
+
+def blocky(name: str, *sizes: int, unit: int = 3) -> Document:
+    """A document with a chunk for each number of tokens, and a cut at every 1,024th of a chunk."""
+    chunks = []
+    staged = 10
+    for source, tokens in enumerate(sizes):
+        cuts = [[2 * place, place] for place in range(1024, tokens, 1024)]
+        packed = np.array(cuts, "<i8").tobytes()
+        chunks.append(Chunk(unit, staged, 2 * tokens, tokens, source, 0, (), packed))
+        staged += 2 * tokens + 1
+    return Document(name.encode(), chunks, bytes(32), 0)
+
+
+def test_a_piece_is_as_narrow_as_its_cuts() -> None:
+    """A shard of the val split reads its blocks, and not the chunks that they are cut out of."""
+    one = blocky("a", 2500, 1500)
+    tail = {"split": "tail", "test": "rest"}
+    layout = planned([one], 2, 10_000, train=1024, val=1050, **tail)
+    assert [each.pieces for each in layout.shards] == [
+        [Piece(3, 10, 2048, 0, 1024)],
+        # Its last 26 tokens lie in the block behind the second cut.
+        [Piece(3, 10 + 2048, 2 * (2500 - 1024), 0, 1050)],
+        [
+            Piece(3, 10 + 4096, 2 * (2500 - 2048), 26, 426),
+            Piece(3, 10 + 5001, 3000, 0, 1500),
+            Piece(SEPARATOR_UNIT, 0, 0, 0, 2),
+        ],
+    ]
+    inner = planned([one], 0, 10_000, train=1000, val=10, **tail)
+    assert inner.shards[1].pieces == [Piece(3, 10, 2048, 1000, 10)]
+    exact = planned([one], 0, 10_000, train=1024, val=1024, **tail)
+    assert exact.shards[1].pieces == [Piece(3, 10 + 2048, 2048, 0, 1024)]
+    across = planned([one], 0, 10_000, train=2499, val=2, **tail)
+    assert across.shards[1].pieces == [
+        Piece(3, 10 + 4096, 2 * (2500 - 2048), 2499 - 2048, 1),
+        Piece(3, 10 + 5001, 2048, 0, 1),
+    ]
+
+
+def test_blocks_are_placed_where_their_hashes_say() -> None:
+    a = blocky("a", 5000, 3000)
+    b = blocky("b", 20, unit=4)
+    changes = {"order": "path", "split": "block", "val": 0.4, "test": 0.0, "seed": 2}
+    layout = planned([b, a], 1, 100_000, unit="char", **changes)
+    assert layout.rule == SplitRule("block", 2048)
+    # Of the blocks that begin at 0, 1024, 2048, 3072, 4096 and, in the second chunk, 6024.
+    assert layout.placed == [
+        Placed(a, "train", 0, 1024, 2048, 2048),
+        Placed(a, "train", 2048, 4096, 1928, 8192),
+        Placed(b, "train", 3976, 0, 20, 0),
+        Placed(a, "val", 0, 0, 1024, 0),
+        Placed(a, "val", 1024, 3072, 1024, 6144),
+        Placed(a, "val", 2048, 6024, 1976, 12_048),
+    ]
+    assert layout.tokens == {"train": 3997, "val": 4025, "test": 0}
+    separator = Piece(SEPARATOR_UNIT, 0, 0, 0, 1)
+    assert layout.shards == [
+        Shard(
+            "train",
+            0,
+            [
+                Piece(3, 10 + 2048, 4096, 0, 2048),
+                Piece(3, 10 + 8192, 1808, 0, 904),
+                Piece(3, 10 + 10_001, 2048, 0, 1024),
+                Piece(4, 10, 40, 0, 20),
+                separator,
+            ],
+        ),
+        Shard(
+            "val",
+            0,
+            [
+                Piece(3, 10, 2048, 0, 1024),
+                Piece(3, 10 + 6144, 2048, 0, 1024),
+                Piece(3, 10 + 10_001 + 2048, 3952, 0, 1976),
+                separator,
+            ],
+        ),
+    ]
+
+
+def test_a_part_knows_where_its_text_begins() -> None:
+    def starts(*sizes: int, **changes: Any) -> list[int | None]:
+        return [each.text_start for each in planned([blocky("a", *sizes)], **changes).placed]
+
+    tail = {"split": "tail", "test": "rest"}
+    # A character may have any number of bytes: only cuts, and bytes, tell.
+    assert starts(5000, unit="char", train=2048, val=2048, **tail) == [0, 4096, 8192]
+    assert starts(5000, unit="char", train=2047, val=2050, **tail) == [0, None, None]
+    assert starts(5000, unit="byte", train=2047, val=2050, **tail) == [0, 2047, 4097]
+    assert starts(5000, 3000, unit="char", train=5000, val=2048, **tail) == [0, 10_000, 14_096]
+    assert starts(5000, 0, 3000, unit="char", train=5000, val=2048, **tail) == [0, 10_000, 14_096]
+    assert starts(0, unit="char", split="document", val=0.0, test=0.0) == [0]
+
+
+def test_a_separator_alone_is_no_part_of_a_document() -> None:
+    layout = planned(documents([2, 3]), 2, split="tail", order="path", train=3, val=3, test="rest")
+    assert parts(layout) == [
+        ("d00", "train", 0, 0, 2),
+        ("d01", "val", 1, 0, 2),
+        ("d01", "test", 0, 2, 1),
+    ]
+    assert layout.placed[0] == Placed(layout.placed[0].document, "train", 0, 0, 2, 0)

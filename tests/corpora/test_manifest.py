@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,10 @@ from pipeline.corpora.manifest import (
     split_reference,
 )
 from pipeline.corpora.manifest_data import FileEntry, fingerprint
+from pipeline.corpora.retention import versions
+from pipeline.corpora.splits import SplitRule
+from pipeline.corpora.trace import Tracer
+from pipeline.corpora.verify import verify
 from pipeline.corpora.vocab import Vocab
 from pipeline.errors import DamagedError, InputError
 
@@ -125,11 +130,48 @@ def test_what_is_not_there_is_an_error_by_name(corpus: Corpus, tmp_path: Path) -
 @pytest.mark.parametrize("value", [[], None, {}, {"format": 1}, {"format": "2"}])
 def test_another_format_is_refused(corpus: Corpus, value: Any) -> None:
     Path(corpus.url, "manifest.json").write_text(json.dumps(value))
-    with pytest.raises(InputError, match=r"manifest\.json is not a format 2 manifest; build"):
+    with pytest.raises(InputError, match=r"manifest\.json is not a manifest of format 2 or 3; b"):
         open_version(corpus.url)
     Path(corpus.url, "manifest.json").write_text("{")
     with pytest.raises(DamagedError, match=r"manifest\.json is not JSON"):
         open_version(corpus.url)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"../other", b"a b", b"..", b"a/b"])
+def test_a_latest_that_names_no_version_is_refused(tmp_path: Path, content: bytes) -> None:
+    url = f"{tmp_path}/corpora/c/LATEST"
+    storage.write_bytes(url, content)
+    for asked in (lambda: latest(str(tmp_path), "c"), lambda: open_corpus(str(tmp_path), "c")):
+        with pytest.raises(DamagedError) as refused:
+            asked()
+        message = str(refused.value)
+        assert message.startswith(f"{url} names no version but ")
+        assert message.endswith("; build the corpus again with --force, which writes it anew.")
+        assert "\n" not in message
+
+
+@pytest.mark.parametrize("content", [b"", b"no table", None])
+def test_a_broken_table_of_documents_is_refused(corpus: Corpus, content: bytes | None) -> None:
+    path = Path(corpus.url, "documents.arrow")
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"documents\.arrow is (missing|not a table.*); build t"):
+        corpus.documents()
+
+
+def test_versions_of_format_2_are_read(tmp_path: Path) -> None:
+    """They split whole documents, and have no column for where a part's text begins."""
+    golden = Path(__file__).parent.parent / "golden" / "corpora" / "bytes"
+    shutil.copytree(golden, tmp_path / "corpora" / "bytes")
+    old = open_corpus(str(tmp_path), "bytes")
+    assert (old.manifest.format, old.manifest.rule) == (2, SplitRule("document"))
+    assert old.documents().num_rows == 8
+    assert verify(old) > 0
+    assert [version.corpus.version for version in versions(str(tmp_path), "bytes")] == [old.version]
+    tracer = Tracer(old)
+    source = (Path(__file__).parent.parent / "golden" / "source" / "large.code").read_bytes()
+    assert tracer.document(b"large.code") == source
 
 
 def test_the_fingerprint_is_always_checked(corpus: Corpus) -> None:

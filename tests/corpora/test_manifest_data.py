@@ -21,13 +21,15 @@ from pipeline.corpora.manifest_data import (
     identity,
     version_name,
 )
+from pipeline.corpora.splits import Division, SplitRule
+from pipeline.corpora.suspects import Suspects
 from pipeline.corpora.vocab import Vocab
 from pipeline.errors import InputError
 
 from .conftest import build
 
 VALUE: dict[str, Any] = {
-    "format": 2,
+    "format": 3,
     "corpus": {"name": "x", "val": 0.05, "nfc": False},
     "vocab": {"format": 1, "unit": "byte", "symbols": [None, 97]},
     "unicode": "15.0.0",
@@ -37,7 +39,9 @@ VALUE: dict[str, Any] = {
     "version": "v",
     "fingerprint": "f" * 64,
     "order": "hash",
-    "split": "document",
+    "split": "block",
+    "block_bytes": 2048,
+    "suspects": {"documents": 1, "named": [["a.gz", "gzip"]]},
     "documents": 3,
     "skipped": 1,
     "bytes": {"source": 15, "skipped": 2, "normalised_away": 3, "text": 10, "separators": 4},
@@ -74,14 +78,14 @@ VALUE: dict[str, Any] = {
 def test_a_manifest_is_read_by_name() -> None:
     manifest = Manifest.from_json(VALUE)
     assert (manifest.format, manifest.corpus, manifest.vocab) == (
-        2,
+        3,
         VALUE["corpus"],
         VALUE["vocab"],
     )
     assert manifest.unicode == "15.0.0"
     assert (manifest.documents_sha256, manifest.skipped_sha256) == ("d" * 64, "e" * 64)
     assert (manifest.name, manifest.version, manifest.fingerprint) == ("x", "v", "f" * 64)
-    assert (manifest.order, manifest.split) == ("hash", "document")
+    assert (manifest.order, manifest.split) == ("hash", "block")
     assert (manifest.documents, manifest.skipped) == (3, 1)
     assert manifest.bytes == TextBytes(15, 2, 3, 10, 4)
     unknown = FileEntry("u.arrow", 5, "b" * 64)
@@ -124,7 +128,7 @@ def paths(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-# Without these a manifest has a shard less, an unknown file less, or a file less; nothing is amiss.
+# Without these a manifest has a shard, an unknown file, a file or a name less; nothing is amiss.
 MAY_LACK = [
     ("splits", "train", "shards", 0),
     ("splits", "train", "shards", 1),
@@ -132,6 +136,7 @@ MAY_LACK = [
     ("files", "documents.arrow"),
     ("first_tokens", 0),
     ("first_tokens", 1),
+    ("suspects", "named", 0),
 ]
 
 
@@ -170,10 +175,33 @@ def test_the_wrong_value_is_named() -> None:
         Manifest.from_json({**VALUE, "splits": {"train": VALUE["splits"]["train"]}})
 
 
+def test_format_2_has_no_blocks() -> None:
+    value = {key: VALUE[key] for key in VALUE if key not in ("block_bytes", "suspects")}
+    with pytest.raises(KeyError, match="block_bytes"):
+        Manifest.from_json(value)
+    older = {**value, "format": 2, "split": "document"}
+    manifest = Manifest.from_json(older)
+    assert manifest.to_json() == older
+    assert (manifest.rule, manifest.suspects) == (SplitRule("document"), Suspects())
+    assert Manifest.from_json(VALUE).rule == SplitRule("block", 2048)
+
+
+def test_a_manifest_says_how_it_is_divided() -> None:
+    settings = {
+        "seed": 1, "train": "rest", "val": 0.1, "test": 0.2, "unit": "byte", "nfc": True,
+        "chunk_bytes": 5, "newlines": "keep", "decoding": "replace",
+    }  # fmt: skip
+    manifest = Manifest.from_json({**VALUE, "corpus": settings})
+    assert manifest.division == Division(
+        split="block", seed=1, train="rest", val=0.1, test=0.2, block_bytes=2048, chunk_bytes=5,
+        newlines="keep", nfc=True, replaces=True,
+    )  # fmt: skip
+
+
 def test_the_fingerprint_is_of_the_identity_alone() -> None:
     who = identity({"name": "x"}, Vocab("byte", [97]), "d", b"skipped", "15.0.0")
     assert who.to_json() == {
-        "format": 2,
+        "format": 3,
         "corpus": {"name": "x"},
         "vocab": {"format": 1, "unit": "byte", "symbols": [97]},
         "unicode": "15.0.0",

@@ -15,6 +15,7 @@ from pipeline import runs, storage
 from pipeline.corpora import retention
 from pipeline.corpora.manifest import Corpus, latest, publish
 from pipeline.corpora.retention import Version
+from pipeline.errors import DamagedError
 
 from .conftest import build
 
@@ -183,8 +184,23 @@ def test_a_version_that_cannot_be_opened_is_left_out(
     manifest.write_text("{}")
     assert left(tmp_path) == names([five[4], five[3], five[1], five[0]])
     assert caplog.messages == [
-        f"{manifest} is not a format 2 manifest; build the corpus again with this version."
+        f"{manifest} is not a manifest of format 2 or 3; build the corpus again with this version."
     ]
+
+
+@pytest.mark.parametrize("start", [b"[]", b"{}", b'{"corpus": 7}', b'{"corpus": {}}', b"\xff{"])
+def test_nothing_goes_when_a_run_does_not_say_what_it_learned(
+    five: list[Corpus], tmp_path: Path, caplog: pytest.LogCaptureFixture, start: bytes
+) -> None:
+    url = f"{tmp_path}/runs/broken/start.json"
+    storage.write_bytes(url, start)
+    with pytest.raises(DamagedError, match=r"^.*/broken/start\.json (does not say|is not JSON)"):
+        retention.run_references(str(tmp_path), "c")
+    assert retention.prune(str(tmp_path), "c", 2) == []
+    (message,) = caplog.messages
+    assert message.startswith(f"no version of c is removed: {url} ")
+    assert "\n" not in message
+    assert left(tmp_path) == names(five[::-1])
 
 
 def test_a_removal_that_was_killed_is_finished_later(five: list[Corpus], tmp_path: Path) -> None:

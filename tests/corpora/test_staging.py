@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.corpora import staging as staging_module
@@ -99,10 +100,16 @@ def test_files_are_staged_back_to_back(tmp_path: Path) -> None:
         return hashlib.sha256(text).digest()
 
     assert rows == [
-        StagedChunk(b"a", 0, 1024, digest(b"x" * 1024), 0, 1024, ord("x"), [], None, 1024),
-        StagedChunk(b"a", 1024, 476, digest(b"x" * 476), 1024, 476, ord("x"), [], None, 476),
-        StagedChunk(b"b", 0, 0, digest(b""), 1500, 0, -1, [], None, 0),
-        StagedChunk(b"c", 0, 12, digest(texts["c"]), 1500, 8, ord("o"), [0, 3, 4, 8], None, 8),
+        StagedChunk(
+            b"a", 0, 1024, digest(b"x" * 1024), 0, 1024, ord("x"), [], b"", None, None, 1024
+        ),
+        StagedChunk(
+            b"a", 1024, 476, digest(b"x" * 476), 1024, 476, ord("x"), [], b"", None, None, 476
+        ),
+        StagedChunk(b"b", 0, 0, digest(b""), 1500, 0, -1, [], b"", None, None, 0),
+        StagedChunk(
+            b"c", 0, 12, digest(texts["c"]), 1500, 8, ord("o"), [0, 3, 4, 8], b"", None, None, 8
+        ),
     ]
 
 
@@ -110,6 +117,30 @@ def test_tokens_are_characters_where_the_unit_is(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes("éaé".encode())
     _, _, (row,) = read(tmp_path, "files", [tmp_path / "a"], unit="char")
     assert (row.tokens, row.bytes, row.first) == (3, 5, 0xE9)
+
+
+def test_cuts_are_those_of_the_normalised_text(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes("\u00e9\r\n".encode() * 1000)
+    unit = ReadUnit(0, "files", [SourceFile("a", str(tmp_path / "a"), 4000)])
+    read_unit(unit, corpus_config(unit="char", newlines="lf"), str(tmp_path))
+    (row,) = read_chunks(str(tmp_path), 0)
+    # Lines of three bytes, two characters.
+    assert np.frombuffer(row.cuts, "<i8").tolist() == [2049, 1366]
+
+
+def test_the_beginning_of_a_document_tells_what_it_looks_like(tmp_path: Path) -> None:
+    noise = b"\x1f\x8b" + b"x" * 1100 + b"\x00" * 300
+    for name, text in (("a", noise), ("b", b"x" * 1100 + noise)):
+        (tmp_path / name).write_bytes(text)
+    _, _, rows = read(tmp_path, "files", [tmp_path / "a", tmp_path / "b"])
+    # Only the first chunk of each is looked at: b begins like text.
+    assert [(row.path, row.suspect) for row in rows] == [
+        (b"a", "gzip"),
+        (b"a", None),
+        (b"b", None),
+        (b"b", None),
+        (b"b", None),
+    ]
 
 
 def test_a_range_is_one_chunk_of_its_file(tmp_path: Path) -> None:

@@ -21,10 +21,17 @@ from pipeline.model.config import ModelConfig
 from pipeline.model.network import CharRNN, initialize
 from pipeline.model.scoring import mean_nats
 from pipeline.registry import champion
-from pipeline.registry.champion import promote_if_better, score_on
+from pipeline.registry.champion import (
+    DIVISION_TAG,
+    division_tags,
+    may_have_learnt,
+    promote_if_better,
+    score_on,
+)
 from pipeline.registry.models import ModelVersion
 
 OLDER = "a" * 64  # the fingerprint of a version of the corpus that is not the newest
+GONE = "0123456789ab"  # its name; its folder is not there any more
 TEXT = "caf\u00e9 au lait, th\u00e9 au citron; "
 
 
@@ -48,16 +55,16 @@ class FakeModels:
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Corpus]:
-    """One text of bytes: two documents, of which one is held out, and one whose end is."""
+    """One text of bytes, split by whole documents, by blocks, and at its end."""
     folder = tmp_path_factory.mktemp("corpora")
     root = str(folder / "root")
     (folder / "text").mkdir()
     for number in range(8):
         (folder / "text" / f"{number}.txt").write_text(TEXT * (20 + number))
     source = str(folder / "text")
-    for split in ("document", "tail"):
+    for split in ("document", "block", "tail"):
         build_corpus(CorpusConfig(name=split, source=source, split=split, val=0.3, test=0.0), root)
-    return {split: open_corpus(root, split) for split in ("document", "tail")}
+    return {split: open_corpus(root, split) for split in ("document", "block", "tail")}
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +72,16 @@ def documents(corpora: dict[str, Corpus]) -> Corpus:
     return corpora["document"]
 
 
-def version(number: int, bits: float, fingerprint: str, name: str = "texts") -> ModelVersion:
-    tags = {"val_bits_per_byte": repr(bits), "corpus_fingerprint": fingerprint}
-    return ModelVersion(name, str(number), tags)
+def version(
+    number: int,
+    bits: float,
+    fingerprint: str,
+    name: str = "texts",
+    corpus: str = f"document@{GONE}",
+    **tags: str,
+) -> ModelVersion:
+    figures = {"val_bits_per_byte": repr(bits), "corpus_fingerprint": fingerprint}
+    return ModelVersion(name, str(number), {**figures, "corpus": corpus, **tags})
 
 
 def network_of(vocab: Vocab, *, uniform: bool = False) -> CharRNN:
@@ -101,7 +115,10 @@ def promotes(
 
     The champion learned the corpus version with this fingerprint; default: the newest.
     """
-    current = version(1, theirs, fingerprint or corpus.fingerprint)
+    learned = f"{corpus.name}@{GONE if fingerprint else corpus.version}"
+    current = version(
+        1, theirs, fingerprint or corpus.fingerprint, corpus=learned, **division_tags(corpus)
+    )
     models = FakeModels(current)
     if vocab:
         models.files[current.uri] = files_of(vocab, uniform=True)
@@ -118,7 +135,7 @@ def test_the_first_version_of_a_model_becomes_champion(documents: Corpus) -> Non
     assert others.promoted == [first]
 
 
-@pytest.mark.parametrize("split", ["document", "tail"])
+@pytest.mark.parametrize("split", ["document", "block", "tail"])
 def test_fewer_bits_win_and_equal_figures_keep_the_champion(
     corpora: dict[str, Corpus], split: str
 ) -> None:
@@ -156,8 +173,111 @@ def test_after_a_rebuild_with_a_tail_split_the_old_champion_stays(
         assert promotes(0.001, 1000.0, corpora["tail"], fingerprint=OLDER) is False
     (record,) = caplog.records
     assert record.getMessage() == (
-        "champion models:/texts/1 learned another version of the corpus, "
-        "whose tail split does not compare"
+        "champion models:/texts/1 stays, uncompared, for it may have learnt the new validation "
+        "text: the end of the text, which is held out, is another in every version; "
+        "to replace it: python jobs/models.py promote models:/texts/2"
+    )
+
+
+# What a champion may have learnt.
+
+
+def rebuilt(corpora: dict[str, Corpus], **changes: Any) -> tuple[ModelVersion, Corpus]:
+    """A model of the corpus as it is, and a version of the corpus with other settings or texts."""
+    corpus = corpora[changes.pop("corpus", "block")]
+    learned = version(
+        1,
+        1.0,
+        corpus.fingerprint,
+        corpus=f"{corpus.name}@{corpus.version}",
+        **division_tags(corpus),
+    )
+    root = corpus.url.partition("/corpora/" + corpus.name)[0]
+    source = changes.pop("source", root.removesuffix("/root") + "/text")
+    settings = {"split": corpus.manifest.split, "val": 0.3, "test": 0.0, **changes}
+    result = build_corpus(CorpusConfig(name=corpus.name, source=source, **settings), root)
+    return learned, open_corpus(root, f"{corpus.name}@{result.version}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"seed": 1}, "its corpus version was split by seed 0, not 1"),
+        ({"val": 0.2}, "its corpus version was split by val 0.3, not 0.2"),
+        ({"test": 0.1}, "its corpus version was split by test 0.0, not 0.1"),
+        ({"train": 0.7, "val": "rest"}, "its corpus version was split by train rest, not 0.7, val"),
+        ({"split": "document"}, "its corpus version was split by split block, not document, block"),
+        ({"split": "tail"}, "the end of the text, which is held out, is another in every version"),
+        ({"newlines": "lf"}, "its corpus version was split by newlines keep, not lf"),
+        ({"chunk_bytes": 2048}, "its corpus version was split by chunk_bytes 16777216, not 2048"),
+        # Neither the order nor the symbols move text to another split.
+        ({"order": "path"}, ""),
+        ({"min_count": 2}, ""),
+        ({"separator": "|"}, ""),
+        ({"corpus": "document", "chunk_bytes": 2048}, ""),
+        ({"corpus": "document", "seed": 1}, "its corpus version was split by seed 0, not 1"),
+    ],
+)
+def test_a_model_of_another_division_may_have_learnt_the_text(
+    corpora: dict[str, Corpus], changes: dict[str, Any], reason: str
+) -> None:
+    found = may_have_learnt(*rebuilt(corpora, **changes))
+    assert found.startswith(reason) if reason else not found
+
+
+def test_without_proof_nothing_compares(corpora: dict[str, Corpus]) -> None:
+    block = corpora["block"]
+    learned, newer = rebuilt(corpora, order="path")
+    assert may_have_learnt(learned, newer) == ""
+
+    def asked(opened: Corpus, **tags: str) -> str:
+        own = {**learned.tags, "corpus": f"{opened.name}@{GONE}", **tags}
+        return may_have_learnt(ModelVersion("texts", "1", own), opened)
+
+    # The manifest is what tells. When it is gone the tag does, for what edits cannot move.
+    untagged = version(1, 1.0, block.fingerprint, corpus=f"block@{block.version}")
+    assert may_have_learnt(untagged, newer) == ""
+    gone = "its corpus version is gone, and documents may have been edited since"
+    assert asked(newer) == gone
+    whole = corpora["document"]
+    assert asked(whole, **division_tags(whole)) == ""
+    assert asked(whole, **division_tags(block)).startswith("its corpus version was split by split")
+    unknown = "nothing says how its corpus version was split"
+    for tag in ("", "{", "[]", "7", "{}", '{"split": "document", "later": 1}'):
+        assert asked(whole, **{DIVISION_TAG: tag}) == unknown
+    # A version of that name is there, but it is another one.
+    other = {"corpus": f"document@{whole.version}", DIVISION_TAG: ""}
+    assert asked(whole, **other, corpus_fingerprint=OLDER) == unknown
+    # Whoever learned this very version has its val split held out.
+    assert asked(whole, corpus_fingerprint=whole.fingerprint) == ""
+
+
+def test_another_corpus_may_hold_the_same_text(corpora: dict[str, Corpus]) -> None:
+    whole = corpora["document"]
+    for name, said in (("texts", "corpus texts"), ("", "corpus unknown")):
+        learned = version(1, 1.0, OLDER, corpus=f"{name}@{GONE}", **division_tags(whole))
+        assert may_have_learnt(learned, whole) == f"it learned {said}, not document"
+    nothing = ModelVersion("texts", "1", {})
+    assert may_have_learnt(nothing, whole) == "it learned corpus unknown, not document"
+
+
+def test_edited_documents_move_text_between_blocks(
+    corpora: dict[str, Corpus], tmp_path: Path
+) -> None:
+    for number in range(8):
+        (tmp_path / f"{number}.txt").write_text(TEXT * (20 + number))
+    text = "".join(f"{TEXT}{number}\n" for number in range(900))
+    (tmp_path / "long.txt").write_text(text)
+    _, before = rebuilt(corpora, source=str(tmp_path))
+    learned = version(1, 1.0, before.fingerprint, corpus=f"block@{before.version}")
+    (tmp_path / "long.txt").write_text(text + TEXT * 200)
+    _, appended = rebuilt(corpora, source=str(tmp_path))
+    assert appended.version != before.version
+    assert may_have_learnt(learned, appended) == ""
+    (tmp_path / "long.txt").write_text(f"new\n{text}")
+    _, inserted = rebuilt(corpora, source=str(tmp_path))
+    assert may_have_learnt(learned, inserted) == (
+        "1 of its documents were edited, which moves text between blocks (long.txt)"
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 
 import jsonargparse
 
-from cluster.connect import ConnectionFailedError
+from cluster.connect import ConnectionFailedError, say_root
 from pipeline import recipes, storage
 from pipeline.errors import InputError
 from pipeline.progress import log_to_stderr
@@ -103,6 +103,7 @@ def run_command(
 
     def job() -> dict[str, Any]:
         values, common = _parse(description, section, config_class, argv, extra, revise)
+        say_root(common.root, sys.argv if argv is None else argv)
         for flag, function in (instead or {}).items():
             if common.flags[flag]:
                 return function(values, common)

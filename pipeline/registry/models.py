@@ -198,19 +198,16 @@ class Models:
             return read_files(storage.join(folder, "artifacts"), ARTIFACT, version.digests)
 
     def _log_model(self, mlflow_id: str, files: dict[str, bytes]) -> Any:
-        with folder_of(files) as folder, warnings.catch_warnings():
-            # `predict` is unannotated on purpose (pyfunc.py), and MLflow says so each time.
-            ours = ".*(type hints|input example)"
-            warnings.filterwarnings("ignore", message=ours, category=UserWarning)
-            with mlflow.start_run(run_id=mlflow_id):
-                return mlflow.pyfunc.log_model(
-                    name="model",
-                    python_model=str(_HOUSE / "registry" / "pyfunc.py"),
-                    artifacts={file: str(Path(folder) / file) for file in files},
-                    code_paths=[str(_HOUSE)],
-                    pip_requirements=_requirements(),  # without them MLflow looks for 7-8 s
-                    signature=_signature(),
-                )
+        with folder_of(files) as folder, _without_advice(), mlflow.start_run(run_id=mlflow_id):
+            return mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(_HOUSE / "registry" / "pyfunc.py"),
+                artifacts={file: str(Path(folder) / file) for file in files},
+                code_paths=[str(_HOUSE)],
+                pip_requirements=_requirements(),  # without them MLflow looks for 7-8 s
+                signature=_signature(),
+                step=step,
+            )
 
     def _ensure_model(self, name: str) -> None:
         try:

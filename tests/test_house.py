@@ -44,6 +44,7 @@ MLFLOW = {
     "pipeline.registry.tracking",
     "pipeline.registry.models",
     "pipeline.registry.pyfunc",
+    "pipeline.registry.system_metrics",
 }
 # Modules that a job imports before it knows what to do: none of the engines, each of which takes
 # seconds.

@@ -32,6 +32,7 @@ LOOSE = (
     "publishing",
     "errors",
     "progress",
+    "terminal",
     "counter_rng",
     "recipes",
     "runs",

@@ -9,11 +9,10 @@ import pytest
 
 from cluster.worker_lines import show_worker_lines, worth_showing
 
+_EXPORTER = "Failed to establish connection to the %s exporter agent. They will not be exported."
 NOISE = [
-    "[2026-05-01 12:00:00,000 E 1 2] core_worker_process.cc:842: Failed to establish connection to "
-    "the event+metrics exporter agent. Events and metrics will not be exported.",
-    "[2026-05-01 12:00:00,000 E 1 2] main.cc:1032: Failed to establish connection to the metrics "
-    "exporter agent. Metrics will not be exported.",
+    f"[2026-05-01 12:00:00 E 1 2] core_worker_process.cc:842: {_EXPORTER % 'event+metrics'}",
+    f"[2026-05-01 12:00:00 E 1 2] main.cc:1032: {_EXPORTER % 'metrics'}",
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -208,6 +209,24 @@ def test_ranks_ask_whether_a_node_is_about_to_leave(
     monkeypatch.setattr(on_ray.RayReporter, "leaving", leaving)
     work()
     assert bool(questions) == asked
+
+
+def test_ray_trains_actors_are_told_which_ray_they_belong_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Left to find out, the cleaner of placement groups fails where two Rays run."""
+    import ray
+    from ray.train.v2._internal.constants import get_env_vars_to_propagate
+
+    context = SimpleNamespace(gcs_address="10.0.0.7:6379")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    for before in (None, "auto"):
+        if before:
+            monkeypatch.setenv("RAY_ADDRESS", before)
+        with on_ray._own_address():
+            assert get_env_vars_to_propagate()["RAY_ADDRESS"] == "10.0.0.7:6379"
+        assert os.environ.get("RAY_ADDRESS") == before
+        assert "RAY_ADDRESS" not in get_env_vars_to_propagate()
 
 
 def test_more_workers_than_the_cluster_has_are_refused_at_once(home: str, local_ray: None) -> None:

@@ -38,7 +38,7 @@ def is_live() -> bool:
 
 
 class LiveLine:
-    """One line that stays where it is and changes: what, a bar, how far."""
+    """One line that stays where it is and changes: a bar, what, how far."""
 
     def __init__(self, what: str) -> None:
         global _screen  # noqa: PLW0603
@@ -83,9 +83,9 @@ def _new_screen() -> Any:
     atexit.register(close_all)
     one_line = Column(no_wrap=True, overflow="ellipsis")
     return Progress(
-        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
-        TextColumn("{task.fields[text]}", markup=False, table_column=one_line),
+        # In one column: of two, rich would cut the name as well where the terminal is narrow.
+        TextColumn("{task.description}: {task.fields[text]}", markup=False, table_column=one_line),
         console=Console(stderr=True),
         transient=True,
         # A job's result goes to stdout, which may be a file.

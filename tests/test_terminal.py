@@ -87,6 +87,7 @@ def test_a_long_line_stays_one_line(terminal_like: Make) -> None:
     line = LiveLine("train r")
     line.show("x" * 300, 1, 2)
     terminal._screen.refresh()
+    assert "train r: xxx" in screen.getvalue()
     longest = max(len(part) for part in screen.getvalue().replace("\r", "\n").split("\n"))
     assert longest < 300
     line.close()

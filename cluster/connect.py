@@ -11,9 +11,11 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from cluster.worker_lines import show_worker_lines
 
 log = logging.getLogger("unreasonable")
 
@@ -51,6 +53,8 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = True) -> Itera
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     # This is the coming default. Where it is unset, Ray says so at every start.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Read when Ray is imported: a worker's line is shown as the worker wrote it.
+    os.environ.setdefault("RAY_DISABLE_WORKER_LOG_PREFIX", "1")
     if address:
         _check_address(address)
         where: dict[str, Any] = {"address": address}
@@ -72,6 +76,7 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = True) -> Itera
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConnectionFailedError(_why_not(address, error, ray.__version__)) from None
     _quiet_data()
+    show_worker_lines()
     _tighten_token()
     try:
         yield ray
@@ -106,6 +111,24 @@ def refusal(address: str, error: Exception) -> str:
             f"({text[:120]})."
         )
     return f"Ray at {address}: {text[:300]}"
+
+
+def say_root(root: str, argv: Sequence[str]) -> None:
+    """In a job that was submitted to a cluster, log which root it uses.
+
+    A submitter's $UNREASONABLE_ROOT stays where it is set, unless the runtime environment has it.
+    """
+    if not os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        return
+    is_chosen = any(word.partition("=")[0] == "--root" for word in argv)
+    if is_chosen or "UNREASONABLE_ROOT" in os.environ:
+        log.info("root %s", root)
+        return
+    log.info(
+        "root %s, this node's default: a submitter's $UNREASONABLE_ROOT does not come along; "
+        "to choose another, give --root",
+        root,
+    )
 
 
 def node_count() -> int:

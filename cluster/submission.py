@@ -63,6 +63,16 @@ class RayJobs:
             raise self._failed(error) from None
         return str(status.value) in ("SUCCEEDED", "FAILED", "STOPPED")
 
+    def output(self, job_id: str) -> str:
+        """What a job has logged so far; "" where the cluster cannot say.
+
+        Its log is shown to whoever waits; that it is missing for a moment is no reason to leave.
+        """
+        try:
+            return str(self.client.get_job_logs(job_id))
+        except Exception:  # the job may not have begun, and its node may be gone
+            return ""
+
     def _failed(self, error: Exception) -> ConnectionFailedError:
         return ConnectionFailedError(refusal(self.address, error))
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from cluster.connect import say_root
 from jobs.arguments import Parser
 from jobs.ending import conclude, fail, show_table
 from jobs.flags import add_section
@@ -108,6 +109,7 @@ class Job(Generic[C]):
         values = self.parser().parse_intermixed_args(argv, argparse.Namespace())
         given = dict(vars(values))
         settings, common = self._settings(given)
+        say_root(common.root, argv)
         for flag, function in self.instead.items():
             if common.flags[flag]:
                 return function(read(self.config_class, settings, self.section), common)

@@ -33,6 +33,7 @@ LOOSE = (
     "errors",
     "estimates",
     "progress",
+    "terminal",
     "counter_rng",
     "recipes",
     "yaml_files",
@@ -48,6 +49,7 @@ MLFLOW = {
     "pipeline.registry.tracking",
     "pipeline.registry.models",
     "pipeline.registry.pyfunc",
+    "pipeline.registry.system_metrics",
 }
 # Modules that a job imports before it knows what to do: none of the engines, each of which takes
 # seconds.

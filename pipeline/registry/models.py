@@ -6,15 +6,18 @@ wherever the server keeps them, and are believed only with these digests.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
 import tempfile
+import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
@@ -23,7 +26,8 @@ from pipeline import storage
 from pipeline.errors import InputError
 from pipeline.model.about import ModelAbout
 from pipeline.model.artifact import ARTIFACT, CARD, parse_about, read_files
-from pipeline.registry.tracking import RUN_TAG, Tracking, folder_of, tracking_uri
+from pipeline.registry.origin import git_commit
+from pipeline.registry.tracking import RUN_TAG, Tracking, best_effort, folder_of, tracking_uri
 
 CHAMPION = "champion"
 DIGEST_TAG = "sha256."
@@ -84,7 +88,9 @@ class Models:
         """
         about = parse_about(files, name)
         # Files first: a version without them would be there for whoever asks in between.
-        logged = self._log_model(mlflow_id, files)
+        logged = self._log_model(mlflow_id, files, about.step)
+        with best_effort(f"the figures of {name}'s logged model"):
+            self._log_figures(mlflow_id, logged.model_id, about)
         self._ensure_model(name)
         version = self.client.create_model_version(
             name,
@@ -197,26 +203,63 @@ class Models:
                 _download(f"{version.uri}/artifacts/{file}", folder)
             return read_files(storage.join(folder, "artifacts"), ARTIFACT, version.digests)
 
-    def _log_model(self, mlflow_id: str, files: dict[str, bytes]) -> Any:
-        with folder_of(files) as folder, warnings.catch_warnings():
-            # `predict` is unannotated on purpose (pyfunc.py), and MLflow says so each time.
-            ours = ".*(type hints|input example)"
-            warnings.filterwarnings("ignore", message=ours, category=UserWarning)
-            with mlflow.start_run(run_id=mlflow_id):
-                return mlflow.pyfunc.log_model(
-                    name="model",
-                    python_model=str(_HOUSE / "registry" / "pyfunc.py"),
-                    artifacts={file: str(Path(folder) / file) for file in files},
-                    code_paths=[str(_HOUSE)],
-                    pip_requirements=_requirements(),  # without them MLflow looks for 7-8 s
-                    signature=_signature(),
-                )
+    def _log_model(self, mlflow_id: str, files: dict[str, bytes], step: int) -> Any:
+        """Log the model as the run's output of a step. MLflow gives it the run's metrics of it."""
+        with folder_of(files) as folder, _without_advice(), mlflow.start_run(run_id=mlflow_id):
+            return mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(_HOUSE / "registry" / "pyfunc.py"),
+                artifacts={file: str(Path(folder) / file) for file in files},
+                code_paths=[str(_HOUSE)],
+                pip_requirements=_requirements(),  # without them MLflow looks for 7-8 s
+                signature=_signature(),
+                step=step,
+            )
+
+    def _log_figures(self, mlflow_id: str, model_id: str, about: ModelAbout) -> None:
+        """Show a model's figures beside it, as figures on its corpus version.
+
+        The run's own metrics know no dataset, and an imported model's run has none.
+        """
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(
+                key,
+                float(value),
+                now,
+                about.step,
+                model_id=model_id,
+                dataset_name=about.corpus.name,
+                dataset_digest=about.corpus.version,
+                run_id=mlflow_id,
+            )
+            for key, value in about.metrics.items()
+        ]
+        self.client.log_batch(mlflow_id, metrics=metrics)
 
     def _ensure_model(self, name: str) -> None:
         try:
             self.client.get_registered_model(name)
         except MlflowException:
             self.client.create_registered_model(name)
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Leave out MLflow's advice to annotate `predict`, which pyfunc.py says why it does not follow.
+
+    MLflow puts a filter of its own before ours each time, so a filter would not do: warnings are
+    kept, and all others shown behind the block.
+    """
+    with warnings.catch_warnings(record=True) as kept:
+        yield
+    for warning in kept:
+        text = str(warning.message)
+        is_advice = "type hints" in text or "input example" in text
+        if not is_advice:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def corpus_references(root: str, corpus: str) -> dict[str, list[str]]:
@@ -253,7 +296,7 @@ def _version_tags(about: ModelAbout, files: dict[str, bytes], run_id: str) -> di
             nats = getattr(about.sampling, precision)
             if nats is not None:
                 tags[precision] = repr(nats)
-    commit = _git_commit()
+    commit = git_commit()
     if commit:
         tags["git_commit"] = commit
     return tags
@@ -278,21 +321,6 @@ def _logged_model(source: str) -> str:
     """
     name = source.removeprefix("models:/")
     return name if name != source and name.startswith("m-") else ""
-
-
-def _git_commit() -> str:
-    """The commit of the code that is running: $UNREASONABLE_GIT_COMMIT, else what git says; ""
-    where nobody knows.
-    """
-    given = os.environ.get("UNREASONABLE_GIT_COMMIT")
-    if given:
-        return given
-    command = ["git", "-C", str(_HOUSE), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def _download(uri: str, folder: str) -> None:

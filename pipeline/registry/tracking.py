@@ -22,12 +22,15 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, M
 from pipeline import storage
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
+from pipeline.registry.origin import origin_tags
 
 log = logging.getLogger("unreasonable")
 
 RUN_TAG = "unreasonable.run_id"
 PUBLISHED_TAG = "unreasonable.published_step"
 OUTPUT_TAG = "unreasonable.output"
+CONFIG_FILE = "config.yaml"
+SAMPLES_FOLDER = "samples"
 SCHEDULES = "schedules"  # the experiment of scheduled jobs
 _METRICS_A_CALL = 1000  # the server's limit
 
@@ -69,6 +72,9 @@ class Tracking:
         # MLflow's default is four minutes of retries; half a minute is enough to say that nobody
         # answers.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+        if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+            # It logs how it makes its tables, which is no news to anybody.
+            logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.uri = tracking_uri(root)
         is_served = self.uri.startswith(("http:", "https:"))
         # A server knows where its artifacts go; a database file does not.
@@ -113,8 +119,8 @@ class Tracking:
     ) -> str:
         """The MLflow run of one of our training runs, made on first use; returns MLflow's id.
 
-        `params` are what a resumed run keeps: MLflow lets no param change. `tags` are what may
-        differ from session to session. The corpus version becomes the run's dataset.
+        `params` are what it is started with, and stay: MLflow lets no param change. `tags` are what
+        its newest session has. The corpus version becomes the run's dataset.
         """
         with self.answering():
             experiment = self.experiment(name)
@@ -128,6 +134,7 @@ class Tracking:
                     RUN_TAG: run_id,
                     "corpus_version": corpus.version,
                     "corpus_fingerprint": corpus.fingerprint,
+                    **origin_tags(),
                 }
                 run = self.client.create_run(experiment, run_name=run_id, tags=identity)
                 mlflow_id = str(run.info.run_id)
@@ -136,6 +143,15 @@ class Tracking:
             for key, value in sorted(tags.items()):
                 self.client.set_tag(mlflow_id, key, value)
             return mlflow_id
+
+    def log_config(self, mlflow_id: str, config: dict[str, Any]) -> None:
+        """The resolved settings of the run's newest session, as its artifact config.yaml."""
+        self.client.log_dict(mlflow_id, config, CONFIG_FILE)
+
+    def log_texts(self, mlflow_id: str, files: dict[str, bytes]) -> None:
+        """Sample texts of a training run, by file name."""
+        with folder_of(files) as folder:
+            self.client.log_artifacts(mlflow_id, folder, SAMPLES_FOLDER)
 
     def log_rows(self, mlflow_id: str, rows: list[dict[str, Any]]) -> None:
         """Publish journal rows as metrics, each with the time it was measured: a row sent twice is
@@ -227,7 +243,7 @@ class Tracking:
         ]
         self.client.log_batch(mlflow_id, metrics=metrics)
         with folder_of(files) as folder:
-            self.client.log_artifacts(mlflow_id, folder, "samples")
+            self.client.log_artifacts(mlflow_id, folder, SAMPLES_FOLDER)
 
     def log_attempt(self, job_id: str, attempt: dict[str, Any], outcome: dict[str, Any]) -> None:
         """A run for one attempt of a scheduled job: FINISHED or FAILED, with what it said.

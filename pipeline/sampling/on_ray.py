@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.engine.opening import open_engine
@@ -93,6 +94,7 @@ class RayWriter:
         self.tally = tally
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        self.tally.begin.remote()
         samples = [self.writer.plan.samples[at] for at in json.loads(row["samples"])]
         teller = _Teller(self.tally)
         try:
@@ -104,20 +106,37 @@ class RayWriter:
         return {"records": json.dumps([record.to_json() for record in records]), "error": ""}
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What a tally has heard: new characters, by whether an earlier run wrote them, and for how
+    many seconds there have been writers at work; None before the first.
+    """
+
+    chars: dict[bool, int]
+    seconds: float | None
+
+
 class Tally:
     """An actor that the writers tell how far they are, and the driver asks."""
 
     def __init__(self) -> None:
-        self.chars = {False: 0, True: 0}  # by whether an earlier run wrote them
+        self.chars = {False: 0, True: 0}
+        self.began: float | None = None
+
+    def begin(self) -> None:
+        """A writer begins with a group of files; what came before the first was start-up."""
+        if self.began is None:
+            self.began = time.monotonic()
 
     def add(self, chars: int, earlier: bool) -> None:
         self.chars[earlier] += chars
 
-    def read(self) -> dict[bool, int]:
+    def read(self) -> Heard:
         """What has come since the last reading."""
         chars = self.chars
         self.chars = {False: 0, True: 0}
-        return chars
+        seconds = None if self.began is None else time.monotonic() - self.began
+        return Heard(chars, seconds)
 
 
 class _Teller:
@@ -149,6 +168,7 @@ class _TallyWatch:
     def __init__(self, tally: Any, progress: Progress) -> None:
         self.tally = tally
         self.progress = progress
+        self.has_begun = False
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True, name="tally")
         self.thread.start()
@@ -166,11 +186,13 @@ class _TallyWatch:
         import ray
 
         try:
-            chars = ray.get(self.tally.read.remote())
+            heard: Heard = ray.get(self.tally.read.remote())
         except ray.exceptions.RayError:
             return  # its node is gone: progress is not shown, nothing else is lost
-        is_first_text = chars[False] and self.progress.done == self.progress.start
-        if is_first_text:
-            self.progress.begin()  # the actors have started: what came before was no sampling
-        for earlier, count in chars.items():
+        if heard.seconds is not None and not self.has_begun:
+            # When the writers began, not now: a short job is over by now, and would seem to have
+            # taken no time at all.
+            self.progress.begin(ago_s=heard.seconds)
+            self.has_begun = True
+        for earlier, count in heard.chars.items():
             self.progress.add(count, earlier=earlier)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.errors import InputError
 from pipeline.scheduling.ledger import FAILED, SUCCEEDED, Attempt, Ledger, Outcome
 from pipeline.scheduling.scheduler import JobState
 
@@ -49,6 +50,9 @@ class Cluster(Protocol):
     def has_ended(self, job_id: str) -> bool | None:
         """Whether a job has ended, well or not; None for an id that the cluster does not know."""
 
+    def output(self, job_id: str) -> str:
+        """What a job has logged so far; "" where nobody knows."""
+
 
 @dataclass(frozen=True)
 class ClusterJobs:
@@ -68,6 +72,9 @@ class ClusterJobs:
             return JobState.UNKNOWN
         return JobState.OVER if has_ended else JobState.UNDER_WAY
 
+    def output(self, job_id: str) -> str:
+        return self.cluster.output(job_id)
+
 
 def perform(ledger: Ledger, which: str, folder: Path, record: Record) -> dict[str, Any]:
     """Run the command of an attempt, CORPUS/NUMBER, once, and record how it came out.
@@ -75,8 +82,7 @@ def perform(ledger: Ledger, which: str, folder: Path, record: Record) -> dict[st
     `folder` is the project's: commands name jobs in it. `record` gets the outcome before the ledger
     does, so that whoever waits for the ledger finds it recorded.
     """
-    corpus, _, number = which.partition("/")
-    attempt = ledger.entry(corpus, int(number)).attempt
+    attempt = _attempt(ledger, which)
     if not ledger.start(attempt):
         log.info("%s has been started before; nothing to do", attempt.job_id)
         return {"attempt": attempt.job_id, "status": "started before"}
@@ -85,6 +91,22 @@ def perform(ledger: Ledger, which: str, folder: Path, record: Record) -> dict[st
     record(attempt, outcome)
     ledger.end(attempt, SUCCEEDED if outcome.exit_status == 0 else FAILED, outcome)
     return {"attempt": attempt.job_id, **outcome.to_json()}
+
+
+def _attempt(ledger: Ledger, which: str) -> Attempt:
+    """The attempt CORPUS/NUMBER. InputError for what is not written so, and for one that is not."""
+    corpus, _, number = which.partition("/")
+    # A corpus's name has no slash, so no attempt outside of the ledger can be named.
+    is_number = number.isascii() and number.isdigit() and len(number) < 10
+    is_written_so = bool(corpus) and is_number
+    if not is_written_so:
+        raise InputError(f"--perform is {which!r}; it must be CORPUS/NUMBER, such as notes/17.")
+    try:
+        return ledger.entry(corpus, int(number)).attempt
+    except FileNotFoundError:
+        raise InputError(
+            f"no attempt {which} under {ledger.url}; is --root the scheduler's? See --list."
+        ) from None
 
 
 def _run(command: list[str], folder: Path) -> Outcome:

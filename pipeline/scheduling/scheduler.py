@@ -42,6 +42,9 @@ class Jobs(Protocol):
     def state(self, job_id: str) -> JobState:
         """What has become of a job."""
 
+    def output(self, job_id: str) -> str:
+        """What a job has logged so far; "" where nobody knows."""
+
 
 @dataclass(frozen=True)
 class Scheduler:

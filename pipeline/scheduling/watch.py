@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from pipeline.progress import duration
 from pipeline.scheduling.calendar import utc_now
-from pipeline.scheduling.ledger import Attempt, Ledger
-from pipeline.scheduling.scheduler import Scheduler
+from pipeline.scheduling.ledger import Attempt, Entry, Ledger
+from pipeline.scheduling.scheduler import Jobs, Scheduler
 
 log = logging.getLogger("unreasonable")
 
@@ -51,18 +51,45 @@ def run_to_end(
 ) -> None:
     """Build, retry and train as a firing of the schedule does, and stay until it is over.
 
-    A look that fails ends it: a person is waiting and sees why.
+    What its jobs log is shown as it comes. A look that fails ends it: a person is waiting and sees
+    why.
     """
     attempt = scheduler.run_now(name, clock())
+    tail = Tail(scheduler.jobs)
     while True:
         sleep(_FOLLOW_EVERY_S)
+        # Before the look: only an attempt that had ended by then can have been followed up in it.
+        before = _newest(scheduler.ledger, attempt)
         scheduler.look(clock())
-        if _is_over(scheduler.ledger, attempt):
+        tail.show(before.attempt.job_id)
+        after = _newest(scheduler.ledger, attempt)
+        is_over = before.ended is not None and before.retry_at() is None
+        if is_over and before == after:
             return
 
 
-def _is_over(ledger: Ledger, attempt: Attempt) -> bool:
-    """Whether nothing more will come of an attempt's firing."""
+class Tail:
+    """Shows what jobs log, each line once."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+        self.shown: dict[str, int] = {}  # characters, by job
+
+    def show(self, job_id: str) -> None:
+        """Log the complete lines that a job has written since it was last asked."""
+        new = self.jobs.output(job_id)[self.shown.get(job_id, 0) :]
+        complete = new[: new.rfind("\n") + 1]
+        self.shown[job_id] = self.shown.get(job_id, 0) + len(complete)
+        for line in complete.splitlines():
+            log.info("%s", line)
+
+
+def _newest(ledger: Ledger, attempt: Attempt) -> Entry:
+    """The newest attempt of an attempt's firing: a retry, or a training on what it built.
+
+    Other firings of the corpus may come behind it; they are no part of it.
+    """
+    firing = (attempt.schedule, attempt.instant)
     entries = ledger.entries(attempt.corpus)
-    last = [entry for entry in entries if entry.attempt.instant == attempt.instant][-1]
-    return last == entries[-1] and last.ended is not None and last.retry_at() is None
+    own = [entry for entry in entries if (entry.attempt.schedule, entry.attempt.instant) == firing]
+    return own[-1]

@@ -5,6 +5,8 @@ Plain Python. on_ray.py runs it as an actor on the driver's machine.
 
 from __future__ import annotations
 
+from pipeline.progress import Standing
+
 GIVE_UP_AFTER = 3  # restarts in a row that come no further than the ones before
 
 
@@ -22,6 +24,7 @@ class Conductor:
         self.begun = 0  # worker groups
         self.idle = 0  # restarts in a row without progress
         self.failure = ""
+        self.standing: Standing | None = None  # of the newest worker group
 
     def begin(self) -> str:
         """A worker group has started. Returns why it should give up, or ""."""
@@ -41,8 +44,9 @@ class Conductor:
             f"{max(self.reached, 0)}{reason}. Remove the cause, then go on with --resume."
         )
 
-    def reach(self, step: int) -> bool:
+    def reach(self, step: int, standing: Standing | None = None) -> bool:
         """The run has come to a step. Returns whether it should stop."""
+        self.standing = standing or self.standing
         # A restarted group begins at its checkpoint, which lies behind what was reached before.
         self.reached = max(self.reached, step)
         return self.stop
@@ -50,6 +54,10 @@ class Conductor:
     def fail(self, reason: str) -> None:
         """A worker ends with an error; the newest one is what a person will read."""
         self.failure = reason
+
+    def read(self) -> Standing | None:
+        """How far the run is, for the driver to show; None before a worker has said."""
+        return self.standing
 
     def ask_to_stop(self) -> None:
         self.stop = True

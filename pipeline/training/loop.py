@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from pipeline.progress import Rate
 from pipeline.training.checkpoint import Best
 from pipeline.training.config import TrainConfig
 from pipeline.training.trainer import NO_VOTES, Trainer, Votes
@@ -35,7 +36,8 @@ class Reporter(Protocol):
 class RunResult:
     """What a run came to. `epoch` is a fraction.
 
-    `stopped`: it was asked to stop, and can go on from its last checkpoint.
+    `stopped`: it was asked to stop, and can go on from its last checkpoint. `chars_per_sec` is the
+    rate of this session (progress.py says of what), None where no step was left to make.
     """
 
     step: int
@@ -44,9 +46,10 @@ class RunResult:
     best: Best
     parameters: int
     stopped: bool
+    chars_per_sec: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> RunResult:
@@ -62,6 +65,8 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
     config = trainer.config
     leads = trainer.group.leads
     clock = Clock(config, look_every_s)
+    rate = Rate()
+    chars_per_sec = None
     interrupted = False
     finished = _is_over(trainer)
     while not (finished or interrupted):
@@ -83,8 +88,12 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
         improved = bool(metrics) and trainer.best.step == trainer.step
         # Asked once more: the evaluation may have been the last that patience allows.
         finished = reached_end or _is_over(trainer)
-        trainer.journal.append({**row, **metrics})
-        reporter.progress(trainer.step, trainer.total_steps, {**row, **metrics})
+        # Behind the evaluation: it is part of the work, and of the time that the work takes.
+        rate.done += trainer.plan.tokens_per_step
+        chars_per_sec = rate.per_second()
+        row = {**row, "chars_per_sec": chars_per_sec, **metrics}
+        trainer.journal.append(row)
+        reporter.progress(trainer.step, trainer.total_steps, row)
 
         leaving = agreed.look and reporter.leaving()
         checkpoint_due = agreed.save or _is_step_due(trainer, "checkpoint_every")
@@ -108,6 +117,7 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
         best=trainer.best,
         parameters=trainer.model.num_parameters(),
         stopped=interrupted,
+        chars_per_sec=chars_per_sec,
     )
 
 

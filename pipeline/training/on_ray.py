@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -14,14 +16,14 @@ from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus, open_version
 from pipeline.errors import DivergedError, InputError
 from pipeline.model.artifact import load_network, read_artifact
-from pipeline.model.scoring import bits_per_char
-from pipeline.progress import Progress, log_to_stderr
+from pipeline.progress import Standing, log_to_stderr
 from pipeline.training import loop
 from pipeline.training.conductor import Conductor
 from pipeline.training.config import TrainConfig
 from pipeline.training.group import Group
 from pipeline.training.loop import RunResult
 from pipeline.training.preview import preview
+from pipeline.training.standing import StandingWatch, introduce, progress_of, standing_of
 from pipeline.training.stopping import run_until_asked_to_stop
 from pipeline.training.trainer import Trainer
 from pipeline.training.warm_start import warm_start
@@ -34,8 +36,6 @@ PREEMPTION_CHECK_S = 5.0  # how often all ranks ask whether a node is about to g
 RESIZE_S = 60.0  # how often an elastic run looks whether it may grow; each resize is a restart
 CONDUCTOR_TIMEOUT_S = 10.0
 MAX_REASON_CHARS = 500
-# char-rnn's rule of thumb: parameters and characters should be of the same order of magnitude.
-_FAR_MORE = 10
 
 
 def run_training(
@@ -62,14 +62,54 @@ def run_training(
         "conductor": conductor,
     }
     trainer = _ray_trainer(config, root, run_id, session)
+    watch = StandingWatch(_reader(conductor), name)
     try:
-        result = run_until_asked_to_stop(trainer.fit, conductor.ask_to_stop.remote)
+        with _own_address():
+            result = run_until_asked_to_stop(trainer.fit, conductor.ask_to_stop.remote)
     finally:
+        watch.stop()
         ray.kill(conductor)
     returned = dict(result.return_value or {})
     if returned.get("refused"):
         raise InputError(returned["refused"])
     return RunResult.from_json(returned)
+
+
+def _reader(conductor: Any) -> Callable[[], Standing | None]:
+    """What the driver asks the conductor by; None also for one that does not answer."""
+    import ray
+
+    def read() -> Standing | None:
+        try:
+            return ray.get(conductor.read.remote(), timeout=CONDUCTOR_TIMEOUT_S)
+        except Exception:  # of Ray's own kinds: progress is not shown, and nothing else is lost
+            return None
+
+    return read
+
+
+@contextlib.contextmanager
+def _own_address() -> Iterator[None]:
+    """Tell the actors of Ray Train which Ray they belong to.
+
+    One of them, the cleaner of placement groups, asks the state API without an address. Ray then
+    looks for a Ray on its machine, and fails with a traceback when there are two.
+    """
+    import ray
+    from ray.train.v2._internal import constants
+
+    name = "RAY_ADDRESS"
+    constants.ENV_VARS_TO_PROPAGATE.add(name)
+    before = os.environ.get(name)
+    os.environ[name] = ray.get_runtime_context().gcs_address
+    try:
+        yield
+    finally:
+        constants.ENV_VARS_TO_PROPAGATE.discard(name)
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def check_resources(config: TrainConfig) -> None:
@@ -230,7 +270,8 @@ class RayReporter:
         self.stop = threading.Event()
         self.last_row: dict[str, Any] = {}
         if self.leads:
-            self.bar = _progress(trainer, session["name"])
+            introduce(trainer, session["name"])
+            self.bar = progress_of(trainer, session["name"])
             # In a thread: to ask an actor takes milliseconds, and so may a whole step.
             poller = threading.Thread(target=self._poll, name="stop-poller", daemon=True)
             poller.start()
@@ -243,7 +284,7 @@ class RayReporter:
             # The last evaluation's figures stay in sight between evaluations.
             kept = {key: value for key, value in self.last_row.items() if key.startswith("val_")}
             self.last_row = {**kept, **row}
-            self.bar.add(1, _note(self.last_row))
+            self.bar.add(1)
 
     def save(self, step: int, files: dict[str, bytes], journal: bytes) -> None:
         self.writer.submit(step, files, journal)
@@ -260,7 +301,8 @@ class RayReporter:
     def finish(self, result: RunResult) -> None:
         """Wait for the last checkpoint; then tell Ray which one is the run's result."""
         if self.leads:
-            self.bar.finish(_note(self.last_row) if self.last_row else "nothing was left to do")
+            self.bar.finish("" if self.last_row else "nothing was left to do")
+            self._tell()
             self.writer.wait()
             if self.writer.error:
                 raise OSError(f"the last checkpoint was not written: {self.writer.error}")
@@ -289,48 +331,22 @@ class RayReporter:
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
         )
 
-    def _poll(self) -> None:
+    def _tell(self) -> bool:
+        """Tell how far the run is, and hear whether it should stop. False when nobody answers."""
         import ray
 
-        while not self.closed.wait(STOP_POLL_S):
-            try:
-                reached = self.conductor.reach.remote(self.trainer.step)
-                if ray.get(reached, timeout=CONDUCTOR_TIMEOUT_S):
-                    self.stop.set()
-            except Exception as error:  # the driver is gone; Ray will end this worker too
-                log.warning("nobody to ask whether to stop: %s", type(error).__name__)
+        standing = standing_of(self.bar, self.last_row)
+        try:
+            reached = self.conductor.reach.remote(self.trainer.step, standing)
+            if ray.get(reached, timeout=CONDUCTOR_TIMEOUT_S):
+                self.stop.set()
+        except Exception as error:  # the driver is gone; Ray will end this worker too
+            log.warning("nobody to ask whether to stop: %s", type(error).__name__)
+            return False
+        return True
+
+    def _poll(self) -> None:
+        # The first at once: a run of a few seconds is shown too.
+        while self._tell():
+            if self.closed.wait(STOP_POLL_S):
                 return
-
-
-def _note(row: dict[str, Any]) -> str:
-    loss = row["train_loss"]
-    parts = [f"epoch {row['epoch']}", f"loss {loss:.3f}", f"{bits_per_char(loss):.3f} bits/char"]
-    if "val_loss" in row:
-        parts.append(f"val {row['val_bits_per_char']:.3f} bits/char")
-    parts.append(f"{row['chars_per_sec']:,.0f} chars/s")
-    return ", ".join(parts)
-
-
-def _progress(trainer: Trainer, name: str) -> Progress:
-    """The progress of a run, after a line on how large its model and its text are."""
-    parameters = trainer.model.num_parameters()
-    tokens = len(trainer.tokens)
-    log.info(
-        "train %s: %s parameters, %s train tokens, %s steps an epoch, %d workers",
-        name,
-        f"{parameters:,}",
-        f"{tokens:,}",
-        f"{trainer.plan.steps_per_epoch:,}",
-        trainer.group.world_size,
-    )
-    if parameters > _FAR_MORE * tokens:
-        log.info(
-            "far more parameters than text: watch val_loss, raise --dropout, or lower --hidden_size"
-        )
-    elif tokens > _FAR_MORE * parameters:
-        log.info(
-            "far more text than parameters: "
-            "a larger --hidden_size or --num_layers would learn more from it"
-        )
-    total = trainer.total_steps
-    return Progress(f"train {name}", total, "steps", every_s=5.0, start=trainer.step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import threading
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,11 +13,12 @@ from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.model.about import CorpusReference
-from pipeline.model.artifact import parse_about
+from pipeline.model.artifact import CARD, parse_about
 from pipeline.registry.champion import division_tags, promote_if_better
 from pipeline.registry.fetch import fetch_model
 from pipeline.registry.models import SETTINGS_TAG, Models, ModelVersion
 from pipeline.registry.publication import publishable
+from pipeline.registry.system_metrics import system_metrics
 from pipeline.registry.tracking import RUN_TAG, Tracking, best_effort
 from pipeline.training import journal
 from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig, settings_digest
@@ -27,6 +29,7 @@ from pipeline.training.preflight import RunStart
 log = logging.getLogger("unreasonable")
 
 PUBLISH_EVERY_S = 3.0
+PARAMETERS_TAG = "parameters"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,8 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     publisher.start()
     status = "FAILED"  # unless training returns
     try:
-        result = run_training(config, root, run_id, name, corpus)
+        with system_metrics(mlflow_id, tracking.uri):
+            result = run_training(config, root, run_id, name, corpus)
         status = "KILLED" if result.stopped else "FINISHED"
     finally:
         publisher.stop()
@@ -139,13 +143,23 @@ def _start_tracking(
 ) -> str:
     """The run in MLflow, whose id is returned.
 
-    Settings that may differ on resume are tags there, since a param cannot change.
+    Its params are the settings that it was started with, since a param cannot change; those that
+    may differ on resume are tags too, with what the newest session has.
     """
     settings = {key: str(value) for key, value in asdict(config).items()}
-    changeable = MAY_CHANGE | ENDS
-    params = {key: value for key, value in settings.items() if key not in changeable}
-    tags = {key: value for key, value in settings.items() if key in changeable}
-    return tracking.start_run(name, run_id, params, tags, corpus)
+    params = {key: value for key, value in settings.items() if key != "resume"}
+    tags = {key: value for key, value in settings.items() if key in MAY_CHANGE | ENDS}
+    tags[PARAMETERS_TAG] = str(_parameters(config, corpus))
+    mlflow_id = tracking.start_run(name, run_id, params, tags, corpus)
+    with best_effort("the run's settings"):
+        tracking.log_config(mlflow_id, asdict(config))
+    return mlflow_id
+
+
+def _parameters(config: TrainConfig, corpus: Corpus) -> int:
+    """How many weights the run's model has."""
+    shapes = config.model(len(corpus.vocab)).shapes()
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _register_best(
@@ -158,6 +172,8 @@ def _register_best(
             f"run {trained.run_id} has no evaluated checkpoint to register; train longer."
         )
     files = publishable(storage.join(trained.run, best), name, corpus, root)
+    with best_effort("the model's card, which has a sample"):
+        models.tracking.log_texts(trained.mlflow_run_id, {CARD: files[CARD]})
     # The settings that the checkpoint was made with: the session that ends a run may have others.
     tags = {SETTINGS_TAG: settings_digest(parse_about(files, name).train), **division_tags(corpus)}
     return models.register(name, trained.mlflow_run_id, trained.run_id, files, tags)
@@ -173,7 +189,7 @@ def _registered(version: ModelVersion) -> dict[str, Any]:
 
 
 class Publisher(threading.Thread):
-    """Sends rows of a run's journal to MLflow while it trains.
+    """Sends rows of a run's journal, and its sample texts, to MLflow while it trains.
 
     Each row goes once, when a checkpoint has made it final: what a lost worker's steps left behind
     the newest checkpoint will be computed again.
@@ -186,6 +202,7 @@ class Publisher(threading.Thread):
         self.run_folder = run
         self.published = tracking.published_step(mlflow_id)
         self.last_seen: str | None = None
+        self.sent: set[str] = set()  # sample texts, by name
         self.ended = threading.Event()
 
     def run(self) -> None:
@@ -197,6 +214,7 @@ class Publisher(threading.Thread):
         self.ended.set()
         self.join()
         self._publish()
+        self._publish_samples()
 
     def _publish(self) -> None:
         with best_effort("new metrics"):
@@ -211,3 +229,15 @@ class Publisher(threading.Thread):
             # Only once they were sent: a failed attempt is made again.
             self.published = final
             self.last_seen = newest
+            # Beside checkpoints alone: to list a folder of a store every few seconds costs money.
+            self._publish_samples()
+
+    def _publish_samples(self) -> None:
+        with best_effort("new samples"):
+            folder = storage.join(self.run_folder, runs.SAMPLES)
+            new = [name for name in storage.names(folder) if name not in self.sent]
+            if not new:
+                return
+            texts = {name: storage.read_bytes(storage.join(folder, name)) for name in new}
+            self.tracking.log_texts(self.mlflow_id, texts)
+            self.sent.update(new)

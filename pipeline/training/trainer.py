@@ -118,15 +118,13 @@ class Trainer:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         self.optimizer.step()
-        seconds = time.perf_counter() - began
-        self.minutes += seconds / 60
+        self.minutes += (time.perf_counter() - began) / 60
         row = {
             "step": self.step,
             "epoch": epoch,
             "train_loss": loss,
             "learning_rate": rate,
             "grad_norm": grad_norm,
-            "chars_per_sec": self.plan.tokens_per_step / seconds,
             "time": time.time(),
         }
         names = [field.name for field in fields(Votes)]

@@ -22,6 +22,7 @@ SET_BY_US = (
     "RAY_USAGE_STATS_ENABLED",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+    "RAY_DISABLE_WORKER_LOG_PREFIX",
     "RAY_AUTH_MODE",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER",
 )
@@ -29,6 +30,7 @@ DEFAULTS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_WORKER_LOG_PREFIX": "1",
 }
 
 
@@ -211,6 +213,33 @@ def test_the_token_is_its_owners_alone(
         with ray_session():
             pass
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("job", "root_is_set", "argv", "said"),
+    [
+        (False, False, ["train.py"], ""),
+        (True, True, ["train.py"], "root /r"),
+        (True, False, ["train.py", "--root", "/r"], "root /r"),
+        (True, False, ["train.py", "--root=/r"], "root /r"),
+        (True, False, ["train.py"], "root /r, this node's default: "),
+    ],
+)
+def test_a_submitted_job_says_which_root_it_uses(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    job: bool,
+    root_is_set: bool,
+    argv: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"runtime_env": {}}' if job else "")
+    monkeypatch.delenv("UNREASONABLE_ROOT")
+    if root_is_set:
+        monkeypatch.setenv("UNREASONABLE_ROOT", "/r")
+    with caplog.at_level(logging.INFO, "unreasonable"):
+        connect.say_root("/r", argv)
+    assert [message[:30] for message in caplog.messages] == ([said] if said else [])
 
 
 def test_the_nodes_that_are_alive_are_counted(ray: Ray) -> None:

@@ -36,6 +36,11 @@ class Client:
             raise RuntimeError(f"Request failed with status code 404: Job {job_id} does not exist")
         return SimpleNamespace(value=self.jobs[job_id])
 
+    def get_job_logs(self, job_id: str) -> str:
+        if Client.fails:
+            raise Client.fails
+        return f"log of {job_id}\n"
+
     def submit_job(self, **job: Any) -> None:
         if self.fails_to_submit:
             raise self.fails_to_submit
@@ -127,6 +132,14 @@ def test_a_job_that_the_cluster_does_not_know(
     assert jobs.has_ended("nobody's") is None
     monkeypatch.setattr(Client, "fails", RuntimeError(message))
     assert jobs.has_ended("nobody's") is None
+
+
+def test_what_a_job_logs_is_shown_where_it_can_be_had(
+    jobs: RayJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert jobs.output("nightly-1") == "log of nightly-1\n"
+    monkeypatch.setattr(Client, "fails", RuntimeError("500"))
+    assert jobs.output("nightly-1") == ""
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, ConnectionError, OSError])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -18,6 +19,12 @@ from typing import Any
 import pytest
 
 HOUSE = Path(__file__).parents[2]
+# What engines say to nobody's use: worker prefixes, tracebacks of helpers, advice, how a database
+# is made.
+NOISE = re.compile(
+    r"\(\w+ pid=|Traceback|PlacementGroupCleaner|Add type hints|Warning:|INFO mlflow"
+    r"|INFO  \[alembic|exporter agent|\x1b\["
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,11 @@ class Ended:
         assert self.status == 0, self.err
         value: dict[str, Any] = json.loads(self.out.splitlines()[-1])
         return value
+
+    @property
+    def noise(self) -> list[str]:
+        """Lines on stderr that no person needs."""
+        return [line for line in self.err.splitlines() if NOISE.search(line)]
 
     @property
     def refusal(self) -> str:

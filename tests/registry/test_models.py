@@ -108,24 +108,6 @@ def test_a_version_is_a_logged_model_with_its_files_its_run_and_our_code(
     assert all("==" in line and "+" not in line for line in wanted)
 
 
-def test_a_commit_from_the_environment_goes_before_gits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In an image or a submitted job there is no repository."""
-    monkeypatch.setenv("UNREASONABLE_GIT_COMMIT", "abc")
-    assert module._git_commit() == "abc"
-
-
-@pytest.mark.parametrize("git", ["#!/bin/sh\necho no repository >&2\nexit 128\n", None])
-def test_where_nobody_knows_the_commit_there_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, git: str | None
-) -> None:
-    monkeypatch.delenv("UNREASONABLE_GIT_COMMIT", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    if git:
-        (tmp_path / "git").write_text(git)
-        (tmp_path / "git").chmod(0o755)
-    assert module._git_commit() == ""
-
-
 @pytest.mark.parametrize(
     ("source", "model_id"),
     [("models:/m-0123", "m-0123"), ("models:/texts/1", ""), ("/path/m-0123", ""), ("", "")],

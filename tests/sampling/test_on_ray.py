@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 from pipeline.model.artifact import ModelArtifact
 from pipeline.progress import Progress
 from pipeline.sampling import on_ray
-from pipeline.sampling.on_ray import Tally
+from pipeline.sampling.on_ray import Heard, Tally
 from pipeline.sampling.plan import make_plan
 from pipeline.sampling.run import sample_files
 from tests.sampling.conftest import config, here, rows, texts
@@ -68,13 +68,18 @@ class FakeTally:
         self.tally.add(chars, earlier)
 
 
-def test_a_tally_counts_since_its_last_reading() -> None:
+def test_a_tally_counts_since_its_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     tally = Tally()
     tally.add(3, False)
     tally.add(4, False)
     tally.add(5, True)
-    assert tally.read() == {False: 7, True: 5}
-    assert tally.read() == {False: 0, True: 0}
+    assert tally.read() == Heard({False: 7, True: 5}, None)
+    clock = [100.0]
+    monkeypatch.setattr(on_ray.time, "monotonic", lambda: clock[0])
+    tally.begin()
+    clock[0] += 4
+    tally.begin()  # another writer
+    assert tally.read() == Heard({False: 0, True: 0}, 4.0)
 
 
 def test_a_writer_does_not_tell_of_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,12 +107,12 @@ def test_a_writer_does_not_tell_of_every_block(monkeypatch: pytest.MonkeyPatch) 
 class FakeReading:
     """What an actor's `read` gives: the readings one after another, then nothing more."""
 
-    def __init__(self, *readings: dict[bool, int] | Exception) -> None:
+    def __init__(self, *readings: Heard | Exception) -> None:
         self.readings = list(readings)
         self.read = self
 
     def remote(self) -> Any:
-        return self.readings.pop(0) if self.readings else {False: 0, True: 0}
+        return self.readings.pop(0) if self.readings else Heard({False: 0, True: 0}, 9.0)
 
 
 def test_the_driver_shows_what_the_tally_hears(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,16 +124,16 @@ def test_the_driver_shows_what_the_tally_hears(monkeypatch: pytest.MonkeyPatch) 
         return value
 
     monkeypatch.setattr(ray, "get", get)
-    begun: list[float] = []
+    begun: list[tuple[float, float]] = []
     progress = Progress("sample m", 100, "chars")
-    monkeypatch.setattr(progress, "begin", lambda: begun.append(progress.done))
+    monkeypatch.setattr(progress, "begin", lambda ago_s: begun.append((progress.done, ago_s)))
     watch = on_ray._TallyWatch(
         FakeReading(
-            {False: 0, True: 20},
-            {False: 0, True: 0},
-            {False: 30, True: 0},
+            Heard({False: 0, True: 0}, None),
+            Heard({False: 0, True: 20}, 1.5),
+            Heard({False: 30, True: 0}, 3.5),
             ray.exceptions.RayError("its node is gone"),
-            {False: 5, True: 0},
+            Heard({False: 5, True: 0}, 5.5),
         ),
         progress,
     )
@@ -138,4 +143,4 @@ def test_the_driver_shows_what_the_tally_hears(monkeypatch: pytest.MonkeyPatch) 
     assert not watch.thread.is_alive()
     assert progress.done == 55
     assert progress.start == 20  # of an earlier run: no part of the rate
-    assert begun == [20]  # from the first text on: what came before was start-up
+    assert begun == [(0, 1.5)]  # since the writers began: what came before was start-up

@@ -32,6 +32,7 @@ class Cluster:
     runs: list[str] = field(default_factory=list)  # jobs that did their work
     fail_before: bool = False
     fail_after: bool = False
+    outputs: dict[str, str] = field(default_factory=dict)  # what jobs have logged
 
     def submit(self, attempt: Attempt) -> None:
         if self.fail_before:
@@ -44,6 +45,9 @@ class Cluster:
         if job_id not in self.known:
             return JobState.UNKNOWN
         return JobState.OVER if job_id in self.ended else JobState.UNDER_WAY
+
+    def output(self, job_id: str) -> str:
+        return self.outputs.get(job_id, "")
 
     def run(self, status: str = SUCCEEDED, outcome: Outcome = BUILT) -> None:
         """Every known job that has not ended runs: it starts, if it may, and ends."""

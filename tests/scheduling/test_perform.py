@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.errors import InputError
 from pipeline.scheduling import perform as module
 from pipeline.scheduling.ledger import Attempt, Ledger, Outcome
 from pipeline.scheduling.perform import ClusterJobs, perform
@@ -159,6 +160,23 @@ def test_what_is_recorded_is_what_the_ledger_holds(tmp_path: Path) -> None:
     assert sorted(told) == ["by", "error", "exit_status", "result", "seconds", "status", "time"]
 
 
+@pytest.mark.parametrize(
+    "which", ["c", "c/", "/7", "c/seven", "c/-7", "c/7/8", "c/²", "", "c/" + "7" * 400]
+)
+def test_an_attempt_that_is_not_written_as_one_is_refused(tmp_path: Path, which: str) -> None:
+    project = Project(tmp_path, "")
+    with pytest.raises(InputError, match=r"it must be CORPUS/NUMBER, such as notes/17\.$"):
+        perform(project.ledger, which, project.folder, project.record)
+    assert project.recorded == []
+
+
+def test_an_attempt_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    project = Project(tmp_path, "")
+    for which in ("c/8", "other/7"):
+        with pytest.raises(InputError, match=f"^no attempt {which} under "):
+            perform(project.ledger, which, project.folder, project.record)
+
+
 # ---- as the scheduler submits it
 
 
@@ -174,6 +192,9 @@ class Notes:
 
     def has_ended(self, job_id: str) -> bool | None:
         return self.ended.get(job_id)
+
+    def output(self, job_id: str) -> str:
+        return f"log of {job_id}"
 
 
 def test_an_attempt_is_submitted_as_a_job_that_performs_it() -> None:
@@ -192,6 +213,7 @@ def test_the_state_of_a_job() -> None:
     assert jobs.state("over") is JobState.OVER
     assert jobs.state("running") is JobState.UNDER_WAY
     assert jobs.state("nobody's") is JobState.UNKNOWN
+    assert jobs.output("running") == "log of running"
 
 
 def test_seconds_are_those_that_the_job_took(

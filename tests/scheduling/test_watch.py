@@ -145,6 +145,60 @@ def test_another_firing_of_the_corpus_is_not_the_awaited_one(tmp_path: Path) -> 
     assert len(clock.slept) == 3
 
 
+def test_a_firing_behind_the_awaited_one_does_not_hold_up_the_wait(tmp_path: Path) -> None:
+    """Another schedule of the corpus is due in the look that sees the awaited build's end."""
+    late = START + timedelta(seconds=40)
+    scheduler, cluster = scheduler_at(
+        tmp_path, plan("a", cron="0 3 * * *"), plan("other", cron="* * * * *")
+    )
+    scheduler.look(START)  # since now `other` is known, and owes a build of 12:01:00
+    clock = Clock(*[nothing] * 20, cluster.run, nothing, start=late - timedelta(seconds=30))
+    run_to_end(scheduler, "a", clock.now, clock.sleep)
+    assert stages(scheduler) == [("build", SUCCEEDED), ("build", "submitted")]
+    assert len(clock.slept) == 21
+
+
+def test_a_build_that_ends_behind_the_look_is_still_trained_on(tmp_path: Path) -> None:
+    """Its end is recorded between a look, which saw it run, and the question whether it is over."""
+    scheduler, cluster = scheduler_at(tmp_path, plan("a", cron="0 3 * * *", train={}))
+    real = cluster.output
+    asked: list[str] = []
+
+    def ends_meanwhile(job_id: str) -> str:
+        asked.append(job_id)
+        cluster.run()
+        return real(job_id)
+
+    cluster.output = ends_meanwhile  # type: ignore[method-assign]
+    clock = Clock(*[nothing] * 5)
+    run_to_end(scheduler, "a", clock.now, clock.sleep)
+    assert stages(scheduler) == [("build", SUCCEEDED), ("train", SUCCEEDED)]
+    assert len(asked) == len(clock.slept)
+
+
+def test_what_the_awaited_jobs_log_is_shown_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("a", cron="0 3 * * *", train={}))
+
+    def logs(text: str) -> Callable[[], None]:
+        def write() -> None:
+            newest = list(cluster.known)[-1]
+            cluster.outputs[newest] = cluster.outputs.get(newest, "") + text
+
+        return write
+
+    def ends() -> None:
+        logs("rest\nbuilt\n")()
+        cluster.run()
+
+    clock = Clock(nothing, logs("read c: 1 MB\nhalf a "), ends, logs("trained\n"), cluster.run)
+    with caplog.at_level(logging.INFO, "unreasonable"):
+        run_to_end(scheduler, "a", clock.now, clock.sleep)
+    shown = [message for message in caplog.messages if not message.startswith("submitting")]
+    assert shown == ["read c: 1 MB", "half a rest", "built", "trained"]
+
+
 def test_a_person_who_waits_sees_what_is_wrong(tmp_path: Path) -> None:
     scheduler, cluster = scheduler_at(tmp_path)
     with pytest.raises(InputError, match="no schedule 'b'"):

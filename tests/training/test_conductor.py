@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.progress import Standing
 from pipeline.training.conductor import GIVE_UP_AFTER, Conductor
 
 
@@ -43,6 +44,17 @@ def test_progress_starts_the_count_again() -> None:
     conductor.reach(1)
     assert [conductor.begin() for _ in range(3)] == [""] * 3
     assert "over 3 restarts at step 1;" in conductor.begin()
+
+
+def test_how_far_the_run_is() -> None:
+    conductor = Conductor()
+    assert conductor.read() is None
+    conductor.reach(3, Standing(3, 9, "3 of 9"))
+    assert conductor.read() == Standing(3, 9, "3 of 9")
+    conductor.reach(2)  # by a worker that says no more than its step
+    assert conductor.read() == Standing(3, 9, "3 of 9")
+    conductor.reach(2, Standing(2, 9, "2 of 9"))  # a restarted group begins at its checkpoint
+    assert conductor.read() == Standing(2, 9, "2 of 9")
 
 
 def test_a_run_that_gets_further_is_not() -> None:

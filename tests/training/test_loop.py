@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline import progress
 from pipeline.errors import DivergedError
 from pipeline.training import loop
 from pipeline.training.checkpoint import Best
@@ -136,7 +137,38 @@ def test_what_a_run_came_to(make_trainer: Make, kept: Kept) -> None:
         best=trainer.best,
         parameters=sum(value.numel() for value in weights(trainer).values()),
         stopped=False,
+        chars_per_sec=kept.rows[-1]["chars_per_sec"],
     )
+
+
+def test_a_rate_is_over_the_time_that_the_work_took(
+    make_trainer: Make, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluations count, as they do in what a person waits for; the journal, which goes to MLflow,
+    and the result say the same.
+    """
+    now = [1000.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    trainer = make_trainer(max_steps=4, eval_every=2)
+    real_step = trainer.train_step
+    real_evaluation = trainer.evaluate
+
+    def one_second(votes: Votes) -> Any:
+        now[0] += 1
+        return real_step(votes)
+
+    def eight_seconds() -> dict[str, float]:
+        now[0] += 8
+        return real_evaluation()
+
+    monkeypatch.setattr(trainer, "train_step", one_second)
+    monkeypatch.setattr(trainer, "evaluate", eight_seconds)
+    result = loop.train(trainer, kept)
+    chars = trainer.plan.tokens_per_step
+    rates = [row["chars_per_sec"] for row in kept.rows]
+    assert rates == [chars / 1, 2 * chars / 10, 3 * chars / 11, 4 * chars / 20]
+    assert result.chars_per_sec == rates[-1]
+    assert loop.train(trainer, kept).chars_per_sec is None  # nothing was left to do
     scored = {row["step"]: row["val_loss"] for row in kept.rows if "val_loss" in row}
     best = min(scored, key=lambda step: scored[step])
     assert result.best == Best(best, scored[best])

@@ -5,6 +5,7 @@ again by those who read it.
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import json
 import logging
 import pickle
@@ -13,6 +14,7 @@ from typing import Any
 
 import mlflow
 import pytest
+import yaml
 
 from pipeline import runs
 from pipeline.corpora import retention
@@ -23,6 +25,7 @@ from pipeline.errors import DamagedError, InputError
 from pipeline.registry.champion import score_on
 from pipeline.registry.fetch import fetch_model
 from pipeline.registry.models import Models, corpus_references
+from pipeline.registry.origin import git_commit
 from pipeline.registry.tracking import Tracking
 from pipeline.runs import checkpoint_name
 from pipeline.sampler import load_model, sample, stream
@@ -83,9 +86,10 @@ def test_mlflow_has_the_run(trained: TrainedRun, home: str) -> None:
     assert run.data.tags["unreasonable.run_id"] == trained.run_id
     assert run.data.params["hidden_size"] == "32"
     assert run.data.tags["unreasonable.published_step"] == "60"
-    # What may differ from session to session is a tag, the rest a param: none is both.
+    # Params are what the run was started with; what may differ by session is a tag too.
     names = {field.name for field in dataclasses.fields(CONFIG)}
-    assert set(run.data.params) == names - MAY_CHANGE - ENDS
+    assert set(run.data.params) == names - {"resume"}
+    assert (run.data.params["max_steps"], run.data.params["num_workers"]) == ("60", "2")
     assert run.data.tags["max_steps"] == "60"
     assert run.data.tags["resume"] == RUN_ID
     assert names & set(run.data.tags) == MAY_CHANGE | ENDS
@@ -95,6 +99,48 @@ def test_mlflow_has_the_run(trained: TrainedRun, home: str) -> None:
     history = client.get_metric_history(trained.mlflow_run_id, "train_loss")
     published = [(metric.step, metric.value) for metric in sorted(history, key=lambda m: m.step)]
     assert published == [(row["step"], row["train_loss"]) for row in journal(trained.run)]
+
+
+def test_mlflow_has_what_a_person_looks_for(trained: TrainedRun, home: str) -> None:
+    assert trained.result is not None
+    client = Tracking(home).client
+    run = client.get_run(trained.mlflow_run_id)
+    assert run.data.tags["parameters"] == str(trained.result.parameters)
+    assert run.data.tags["mlflow.user"] == getpass.getuser()
+    assert run.data.tags["mlflow.source.name"]
+    assert run.data.tags["mlflow.source.git.commit"] == git_commit()
+    assert run.data.metrics["chars_per_sec"] == trained.result.chars_per_sec
+
+    def artifact(path: str) -> bytes:
+        return Path(client.download_artifacts(trained.mlflow_run_id, path)).read_bytes()
+
+    config = yaml.safe_load(artifact("config.yaml"))
+    assert config == dataclasses.asdict(CONFIG) | {"resume": RUN_ID}
+    for step in (10, 40):
+        name = f"samples/step-{step:06d}.txt"
+        assert artifact(name) == Path(trained.run, name).read_bytes()
+    assert b"## A sample" in artifact("samples/MODEL_CARD.md")
+
+
+def test_mlflow_shows_the_models_figures_at_its_step(
+    trained: TrainedRun, home: str, texts_corpus: Corpus
+) -> None:
+    assert trained.result is not None
+    best = trained.result.best
+    version = Models(Tracking(home)).resolve(trained.model)
+    client = Tracking(home).client
+    (output,) = client.get_run(trained.mlflow_run_id).outputs.model_outputs
+    assert (output.model_id, output.step) == (version.model_id, best.step)
+    metrics = client.get_logged_model(version.model_id).metrics
+    figures = {
+        metric.key: metric.value
+        for metric in metrics
+        if (metric.dataset_name, metric.dataset_digest) == ("texts", texts_corpus.version)
+    }
+    assert figures["val_loss"] == best.val_loss
+    assert set(figures) == {"val_loss", "val_bits_per_char", "val_bits_per_byte"}
+    assert {metric.step for metric in metrics} == {best.step}
+    assert "train_loss" in {metric.key for metric in metrics}  # the run's own, at that step
 
 
 def test_the_registered_model_scores_what_the_run_reported(
@@ -379,6 +425,7 @@ class Told:
         self.published = published
         self.is_away = False
         self.steps: list[list[int]] = []
+        self.texts: list[dict[str, bytes]] = []
 
     def published_step(self, mlflow_id: str) -> int:
         return self.published
@@ -387,6 +434,11 @@ class Told:
         if self.is_away:
             raise ConnectionError("nobody answers")
         self.steps.append([row["step"] for row in rows])
+
+    def log_texts(self, mlflow_id: str, files: dict[str, bytes]) -> None:
+        if self.is_away:
+            raise ConnectionError("nobody answers")
+        self.texts.append(files)
 
 
 def checkpoint(run: Path, step: int, rows: int) -> None:
@@ -433,6 +485,26 @@ def test_what_could_not_be_published_is_sent_later(
     told.is_away = False
     sender._publish()
     assert told.steps == [[1, 2]]
+
+
+def test_samples_are_sent_once_and_the_last_ones_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told()
+    sender = publisher(told, tmp_path)
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "step-000001.txt").write_bytes(b"one")
+    checkpoint(tmp_path, 2, rows=2)
+    sender._publish()
+    assert told.texts == [{"step-000001.txt": b"one"}]
+    (tmp_path / "samples" / "step-000003.txt").write_bytes(b"\xff")
+    told.is_away = True
+    sender._publish_samples()
+    assert "the tracking server was not told of new samples: nobody answers" in caplog.text
+    told.is_away = False
+    sender.start()
+    sender.stop()
+    assert told.texts[1:] == [{"step-000003.txt": b"\xff"}]
 
 
 def test_a_publisher_works_beside_and_sends_the_rest_at_the_end(

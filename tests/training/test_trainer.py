@@ -72,10 +72,9 @@ def test_a_row_says_what_a_step_came_to(make_trainer: Make) -> None:
     assert [row["epoch"] for row in rows] == [0, 1]
     assert [row["learning_rate"] for row in rows] == [0.01, 0.005]
     assert set(rows[0]) == {
-        "step", "epoch", "train_loss", "learning_rate", "grad_norm", "chars_per_sec", "time"
+        "step", "epoch", "train_loss", "learning_rate", "grad_norm", "time"
     }  # fmt: skip
-    seconds = sum(120 / row["chars_per_sec"] for row in rows)
-    assert (trainer.minutes - before) * 60 == pytest.approx(seconds)
+    assert trainer.minutes > before
     assert rows[1]["time"] >= rows[0]["time"] > 1.7e9
 
 

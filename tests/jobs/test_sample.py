@@ -165,7 +165,8 @@ def test_mlflows_model_server_gives_what_our_job_gives(
 
 
 # What is sent to the server, and what the answer says. The last ones are refused by MLflow itself,
-# whose message quotes the request.
+# whose message quotes the request. A null among the inputs is not among them: the server has made it
+# the text "None" before it asks the model.
 WRONG_REQUESTS: list[tuple[Any, str]] = [
     ({"inputs": ["d"], "params": {"num_chars": 0}}, r"^num_chars is 0; it must be at least 1\.$"),
     ({"inputs": ["d"], "params": {"num_chars": None}}, "^num_chars is None; it must be a whole"),
@@ -188,11 +189,9 @@ WRONG_REQUESTS: list[tuple[Any, str]] = [
     ({"inputs": ["d"], "params": {"seed": 1.5}}, "seed"),
     ({"inputs": ["d"], "params": [1]}, "Parameters must be a dictionary"),
     ({"inputs": ["a\ud800"]}, "surrogates not allowed"),
-    ({"inputs": [None]}, "(?s)schema"),
-    ({"inputs": [7]}, "(?s)schema"),
-    ({"inputs": {"a": {"b": 1}}}, "(?s)schema"),
-    ({"input": ["d"]}, "(?s)inputs"),
-    ([1], "(?s)dictionary"),
+    ({"inputs": {"a": {"b": 1}}}, "signature"),
+    ({"input": ["d"]}, r"^prime 0 is \['d'\]; it must be text"),
+    ([1], "dictionary"),
 ]
 
 

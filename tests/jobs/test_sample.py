@@ -165,8 +165,8 @@ def test_mlflows_model_server_gives_what_our_job_gives(
 
 
 # What is sent to the server, and what the answer says. The last ones are refused by MLflow itself,
-# whose message quotes the request. A null among the inputs is not among them: the server has made it
-# the text "None" before it asks the model.
+# whose message quotes the request. A null among the inputs is missing: the server has made it the
+# text "None" before it asks the model.
 WRONG_REQUESTS: list[tuple[Any, str]] = [
     ({"inputs": ["d"], "params": {"num_chars": 0}}, r"^num_chars is 0; it must be at least 1\.$"),
     ({"inputs": ["d"], "params": {"num_chars": None}}, "^num_chars is None; it must be a whole"),

@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import hashlib
 import math
+import numbers
 import struct
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.counter_rng import key_of
 from pipeline.errors import InputError
 
 LINE = b"\n"  # ends an item of a text of lines, and stands before the first
-MAX_SEED = 1 << 63
+MAX_SEED = 1 << 63  # what the compiled loop's whole numbers stay below, the other counts as well
+SHOWN_CHARS = 60  # of a wrong value in a message
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,35 @@ class Request:
     lines: int = 0
 
     def __post_init__(self) -> None:
-        lowest = {"num_chars": 1, "top_k": 0, "lines": 0}
+        lowest = {"number": 0, "num_chars": 1, "top_k": 0, "lines": 0}
+        checked: dict[str, Any] = {}
         for option, low in lowest.items():
-            if getattr(self, option) < low:
+            checked[option] = whole_number(option, getattr(self, option))
+            if checked[option] < low:
                 raise InputError(f"{option} is {getattr(self, option)}; it must be at least {low}.")
-        if not 0 <= self.seed < MAX_SEED:
-            raise InputError(f"seed is {self.seed}; it must be at least 0 and below 2**63.")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p is {self.top_p}; it must be above 0 and at most 1.")
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            if checked[option] >= MAX_SEED:
+                raise InputError(f"{option} is {shown(checked[option])}; it must be below 2**63.")
+        checked["seed"] = whole_number("seed", self.seed)
+        if not 0 <= checked["seed"] < MAX_SEED:
+            raise InputError(f"seed is {shown(self.seed)}; it must be at least 0 and below 2**63.")
+        checked["top_p"] = real_number("top_p", self.top_p)
+        if not 0 < checked["top_p"] <= 1:
+            raise InputError(f"top_p is {shown(self.top_p)}; it must be above 0 and at most 1.")
+        temperature = real_number("temperature", self.temperature)
+        if not (math.isfinite(temperature) and temperature >= 0):
             raise InputError(
-                f"temperature is {self.temperature}; it must be a finite number of at least 0."
+                f"temperature is {shown(self.temperature)}; "
+                "it must be a finite number of at least 0."
             )
+        # Adding 0.0 turns -0.0 into 0.0, which would be two keys for one temperature.
+        checked["temperature"] = temperature + 0.0
+        if checked["lines"] and LINE in self.prime:
+            raise InputError(
+                "a prime with a line feed cannot begin a line; leave out lines, or the line feed."
+            )
+        # numpy's numbers become Python's: a key is made of whole numbers of any size.
+        for option, value in checked.items():
+            object.__setattr__(self, option, value)
 
     @property
     def key(self) -> int:
@@ -84,3 +104,44 @@ def check_stop(lines: int, stop: str | bytes) -> None:
         raise InputError(
             "lines end at a line feed, so stop has no meaning with them; give one of the two."
         )
+
+
+def whole_number(option: str, value: Any) -> int:
+    """A value as a whole number, numpy's too. InputError, naming the option, for anything else."""
+    # To Python, True is 1; to whoever wrote it, it is no count.
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise InputError(f"{option} is {shown(value)}; it must be a whole number.")
+    return int(value)
+
+
+def real_number(option: str, value: Any) -> float:
+    """A value as a float. InputError, naming the option, for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise InputError(f"{option} is {shown(value)}; it must be a number.")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf  # a whole number beyond all floats
+
+
+def written_text(option: str, value: Any) -> str:
+    """A value as text that can be written. InputError, naming the option, for anything else."""
+    if not isinstance(value, str):
+        raise InputError(f"{option} is {shown(value)}; it must be text.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{option} is {shown(value)}, which has half a surrogate pair at {error.start} "
+            "and is no text; leave that character out."
+        ) from None
+    return value
+
+
+def shown(value: Any) -> str:
+    """A wrong value in a message: one line, and not all of a long one."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # anybody's __repr__; and Python writes no number of 5,000 digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."

@@ -7,6 +7,7 @@ wherever the server keeps them, and are believed only with these digests.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import tempfile
 import time
@@ -114,6 +115,8 @@ class Models:
         return found
 
     def versions_of(self, name: str) -> list[ModelVersion]:
+        if "'" in name:
+            return []  # it would end the name inside the filter; no registered name has one
         return self.versions(f"name = '{name}'")
 
     def champion(self, name: str) -> ModelVersion | None:
@@ -175,10 +178,8 @@ class Models:
                 if error.error_code not in _ABSENT:
                     raise
                 reason = str(error).splitlines()[0]
-                known = sorted(model.name for model in self.client.search_registered_models())
                 raise InputError(
-                    f"no model {uri} at {self.uri} ({reason}); "
-                    f"registered are: {', '.join(known) or 'none'}."
+                    f"no model {uri} at {self.uri} ({reason}); {self.names_like(name)}"
                 ) from None
 
     def named(self, reference: str) -> ModelVersion:
@@ -188,12 +189,25 @@ class Models:
         name = reference.removeprefix("models:").lstrip("/")
         if "@" in name or "/" in name:
             return self.resolve(f"models:/{name}")
-        version = self.champion(name)
-        if version is None:
-            newest_first = sorted(self.versions_of(name), key=lambda version: -version.number)
-            version = newest_first[0] if newest_first else None
         # Where there is none, resolving says so, and what there is.
-        return version or self.resolve(f"models:/{name}@{CHAMPION}")
+        return self.preferred(name) or self.resolve(f"models:/{name}@{CHAMPION}")
+
+    def preferred(self, name: str) -> ModelVersion | None:
+        """What a bare name means: its champion, else its newest version; None where there is
+        neither.
+        """
+        versions = self.versions_of(name) if name else []
+        if not versions:
+            return None
+        return self.champion(name) or max(versions, key=lambda version: version.number)
+
+    def names_like(self, name: str) -> str:
+        """A sentence for who gave a name that there is not: close names, and all that there are."""
+        with self.tracking.answering():
+            names = sorted(model.name for model in self.client.search_registered_models())
+        close = difflib.get_close_matches(name, names, n=3)
+        guess = f"did you mean {' or '.join(close)}? " if close else ""
+        return f"{guess}registered are: {', '.join(names) or 'none'}."
 
     def download(self, version: ModelVersion) -> dict[str, bytes]:
         """The artifact's three files, checked against the digests in the version's tags."""

@@ -6,16 +6,38 @@
 Each input row is a prime; each output row is the prime and what the model makes of it: row n is
 what our own sampling job writes into its file number n for that prime. MLflow copies this file and
 the package beside the model; of the package it uses the engine and what lies below.
+
+What is refused is refused by name, in one line: from Python as an InputError, by `mlflow models
+serve` with status 400 and no stack trace.
 """
 
 from __future__ import annotations
 
+import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+from pipeline.errors import InputError
 
 NUM_CHARS = 200
+PARAMS = ("num_chars", "temperature", "top_k", "top_p", "stop", "lines", "seed")
+
+
+class RefusedError(InputError, MlflowException):  # type: ignore[misc, unused-ignore]
+    """Bad input, as Python's callers and as MLflow's server know it."""
+
+    def __init__(self, reason: str) -> None:
+        MlflowException.__init__(self, reason, error_code=INVALID_PARAMETER_VALUE)
+
+    def serialize_as_json(self) -> str:
+        """The server's answer."""
+        # The server has put all of the request's data before `message`; the reason alone is enough.
+        return json.dumps({"error_code": self.error_code, "message": str(self)})
 
 
 class SamplerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined, unused-ignore]
@@ -33,19 +55,52 @@ class SamplerModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-define
         """Texts for primes. Unannotated on purpose: with type hints MLflow ignores the params
         schema.
         """
-        from pipeline.engine.request import Request, check_stop
+        try:
+            return self._texts(model_input, as_asked(params))
+        except InputError as error:
+            # Any other exception's answer would have its stack trace.
+            raise RefusedError(str(error)) from None
 
-        settings: dict[str, Any] = {"num_chars": NUM_CHARS, **(params or {})}
-        stop = str(settings.pop("stop", ""))
-        check_stop(settings.get("lines", 0), stop)
+    def _texts(self, model_input: Any, params: dict[str, Any]) -> list[str]:
+        from pipeline.engine.request import Request, check_stop, written_text
+
+        unknown = sorted(set(params) - set(PARAMS))
+        if unknown:
+            raise InputError(
+                f"there is no parameter {', '.join(map(repr, unknown))}; "
+                f"there are {', '.join(PARAMS)}."
+            )
+        settings: dict[str, Any] = {"num_chars": NUM_CHARS, **params}
+        stop = written_text("stop", settings.pop("stop", ""))
+        # Before any row is looked at, so that no rows do not hide a wrong setting.
+        checked = Request(0, **settings)
+        check_stop(checked.lines, stop)
         rows = model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input
         # A row's number is part of the key of its random numbers, as a file's is.
         requests = [
-            Request(number, prime=str(prime).encode(), **settings)
+            Request(number, prime=written_text(f"prime {number}", prime).encode(), **settings)
             for number, prime in enumerate(rows)
         ]
         texts = self.engine.sample(requests, stop.encode())
         return [text.decode("utf-8", "replace") for text in texts]
+
+
+def as_asked(params: dict[str, Any] | None) -> dict[str, Any]:
+    """The parameters as the caller of MLflow's `predict` gave them, where MLflow called us.
+
+    On their way here MLflow drops those that the signature does not name, with a warning in the
+    server's log: `temprature` would be sampled at the default.
+    """
+    # There is no other way to them than MLflow's own frame. Should a later MLflow call us
+    # otherwise, its filtered params are used, and the test of unknown parameters fails.
+    entry = mlflow.pyfunc.PyFuncModel.predict.__code__
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is entry:
+            params = frame.f_locals["params"]
+            break
+        frame = frame.f_back
+    return {str(name): value for name, value in (params or {}).items()}
 
 
 mlflow.models.set_model(SamplerModel())

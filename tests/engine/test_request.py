@@ -6,10 +6,19 @@ import hashlib
 from dataclasses import FrozenInstanceError, asdict, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.counter_rng import key_of
-from pipeline.engine.request import LINE, MAX_SEED, Piece, Request, check_stop
+from pipeline.engine.request import (
+    LINE,
+    MAX_SEED,
+    Piece,
+    Request,
+    check_stop,
+    shown,
+    written_text,
+)
 from pipeline.errors import InputError
 
 FIXED = Request(3, 500, 0.7, 5, 0.9, b"The ", 11)
@@ -96,6 +105,64 @@ def test_values_that_mean_nothing_are_refused_by_name(change: dict[str, Any], me
     with pytest.raises(InputError) as caught:
         replace(FIXED, **change)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"number": 1.0}, "number is 1.0; it must be a whole number."),
+        ({"number": -1}, "number is -1; it must be at least 0."),
+        ({"num_chars": "ten"}, "num_chars is 'ten'; it must be a whole number."),
+        ({"num_chars": 1 << 63}, "num_chars is 9223372036854775808; it must be below 2**63."),
+        ({"top_k": None}, "top_k is None; it must be a whole number."),
+        ({"lines": True}, "lines is True; it must be a whole number."),
+        ({"seed": "1"}, "seed is '1'; it must be a whole number."),
+        ({"top_p": "1"}, "top_p is '1'; it must be a number."),
+        ({"temperature": [1]}, "temperature is [1]; it must be a number."),
+        ({"temperature": True}, "temperature is True; it must be a number."),
+        (
+            {"prime": b"a\nb", "lines": 1},
+            "a prime with a line feed cannot begin a line; leave out lines, or the line feed.",
+        ),
+    ],
+)
+def test_other_types_are_refused_by_name(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        replace(FIXED, **change)
+    assert str(caught.value) == message
+
+
+def test_numbers_become_pythons_own() -> None:
+    made = replace(FIXED, seed=np.uint64(11), number=np.int8(3), temperature=np.float64(0.7))
+    assert made == FIXED
+    assert made.key == FIXED.key
+    assert [type(value) for value in (made.seed, made.number, made.temperature)] == [
+        int,
+        int,
+        float,
+    ]
+    whole = Request(0, 1, temperature=1)
+    assert type(whole.temperature) is float
+    # One temperature has one key.
+    assert Request(0, 1, temperature=-0.0).key == Request(0, 1, temperature=0.0).key
+
+
+def test_text_is_what_can_be_written() -> None:
+    assert written_text("stop", "caf\u00e9") == "caf\u00e9"
+    for value in (b"x", None, 1):
+        with pytest.raises(InputError, match=r"^stop is .*; it must be text\.$"):
+            written_text("stop", value)
+    with pytest.raises(
+        InputError, match=r"^stop is 'a\\udc80', which has half a surr\w+ pair at 1"
+    ):
+        written_text("stop", "a\udc80")
+
+
+def test_a_wrong_value_is_shown_on_one_short_line() -> None:
+    assert shown("a b") == "'a b'"
+    assert shown(np.zeros((2, 2))) == "array([[0., 0.], [0., 0.]])"
+    assert shown("x" * 100) == "'" + "x" * 59 + "..."
+    assert shown(10**5000) == "a int"
 
 
 def test_the_outermost_values_that_are_taken() -> None:

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,19 +147,65 @@ def test_mlflows_model_server_gives_what_our_job_gives(
     primes = ["def ", "class "]
     params: dict[str, Any] = {"num_chars": 150, "temperature": 0.7, "seed": 5}
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    with running(command, f"http://127.0.0.1:{port}/ping", tmp_path / "serve.log", environment):
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/invocations",
-            json.dumps({"inputs": primes, "params": params}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            served = json.loads(response.read())["predictions"]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, f"{url}/ping", tmp_path / "serve.log", environment):
+        status, served = invoke(url, {"inputs": primes, "params": params})
+        refusals = [invoke(url, request) for request, _ in WRONG_REQUESTS]
+        assert invoke(url, {"inputs": primes, "params": params}) == (status, served)
     model = sampler.load_model("models:/texts@champion", home)
     ours = [
         sampler.sample(model, prime, number=number, **params) for number, prime in enumerate(primes)
     ]
-    assert served == ours
+    assert (status, served["predictions"]) == (200, ours)
+    for (request, reason), (status, answer) in zip(WRONG_REQUESTS, refusals, strict=True):
+        assert status == 400, (request, answer)
+        assert re.search(reason, answer["message"]), (request, answer)
+        assert "stack_trace" not in answer, request
+        assert "Traceback" not in json.dumps(answer), request
+
+
+# What is sent to the server, and what the answer says. The last ones are refused by MLflow itself,
+# whose message quotes the request. A null among the inputs is missing: the server has made it the
+# text "None" before it asks the model.
+WRONG_REQUESTS: list[tuple[Any, str]] = [
+    ({"inputs": ["d"], "params": {"num_chars": 0}}, r"^num_chars is 0; it must be at least 1\.$"),
+    ({"inputs": ["d"], "params": {"num_chars": None}}, "^num_chars is None; it must be a whole"),
+    ({"inputs": ["d"], "params": {"temperature": float("nan")}}, "^temperature is nan; it must"),
+    ({"inputs": ["d"], "params": {"temperature": None}}, "^temperature is None; it must"),
+    ({"inputs": ["d"], "params": {"seed": 2**70}}, r"^seed is \d+; it must be at least 0"),
+    ({"inputs": ["d"], "params": {"top_p": 2}}, "^top_p is 2; it must be above 0"),
+    ({"inputs": ["d"], "params": {"stop": None}}, "^stop is None; it must be text"),
+    ({"inputs": ["d"], "params": {"stop": "\udc80"}}, "^stop is .*half a surrogate pair"),
+    ({"inputs": ["d"], "params": {"stop": "x", "lines": 2}}, "^lines end at a line feed"),
+    (
+        {"inputs": ["d"], "params": {"warmth": 1}},
+        r"^there is no parameter 'warmth'; there are num_",
+    ),
+    ({"inputs": ["d"], "params": {"prime": "a", "n": 1}}, "^there is no parameter 'n', 'prime';"),
+    ({"inputs": ["na\u00efve"]}, "outside the vocabulary"),
+    ({"inputs": ["d"], "params": {"num_chars": "ten"}}, "num_chars"),
+    ({"inputs": ["d"], "params": {"num_chars": True}}, "num_chars"),
+    ({"inputs": ["d"], "params": {"temperature": [1]}}, "temperature"),
+    ({"inputs": ["d"], "params": {"seed": 1.5}}, "seed"),
+    ({"inputs": ["d"], "params": [1]}, "Parameters must be a dictionary"),
+    ({"inputs": ["a\ud800"]}, "surrogates not allowed"),
+    ({"inputs": {"a": {"b": 1}}}, "signature"),
+    ({"input": ["d"]}, r"^prime 0 is \['d'\]; it must be text"),
+    ([1], "dictionary"),
+]
+
+
+def invoke(url: str, request: Any) -> tuple[int, dict[str, Any]]:
+    """What the model server answers: status and JSON."""
+    sent = urllib.request.Request(
+        f"{url}/invocations", json.dumps(request).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(sent, timeout=60) as response:
+            return response.status, json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
 
 
 @pytest.mark.parametrize(

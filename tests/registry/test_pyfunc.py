@@ -14,9 +14,11 @@ from typing import Any
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipeline.errors import InputError
 from pipeline.registry.fetch import fetch_model
+from pipeline.registry.tracking import Tracking
 from pipeline.sampler import load_model, sample, stream
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.run import sample_files
@@ -26,9 +28,10 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 PARAMS: dict[str, Any] = {"num_chars": 120, "temperature": 0.7, "seed": 3}
 
 
-@pytest.fixture
-def model(home: str, models: object) -> Any:
-    """MLflow's own model of models:/texts/1; `models` has told MLflow where its registry is."""
+@pytest.fixture(scope="module")
+def model(home: str) -> Any:
+    """MLflow's own model of models:/texts/1."""
+    Tracking(home)  # tells MLflow where its registry is
     return mlflow.pyfunc.load_model("models:/texts/1")
 
 
@@ -78,11 +81,69 @@ def test_every_setting_is_the_jobs(home: str, model: Any, params: dict[str, Any]
         ({"top_p": 1.5}, r"top_p is 1\.5"),
         ({"lines": 2, "stop": "x"}, "stop has no meaning"),
         ({"stop": "\x00"}, "outside the vocabulary"),
+        ({"stop": "\ud800"}, r"stop is '\\ud800', which has half a surrogate pair"),
+        ({"stop": None}, "stop is None; it must be text"),
+        ({"num_chars": None}, "num_chars is None; it must be a whole number"),
+        ({"temperature": None}, "temperature is None; it must be a number"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"seed": 2**70}, "seed is 1180591620717411303424; it must be at least 0 and below"),
+        ({"lines": 2**63}, "lines is 9223372036854775808; it must be below"),
+        ({"temprature": 0.5}, "there is no parameter 'temprature'; there are num_chars, temper"),
+        ({7: 1, "seed": 1}, "there is no parameter '7'"),
     ],
 )
-def test_what_a_job_refuses_is_refused(model: Any, params: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_what_a_job_refuses_is_refused(model: Any, params: dict[Any, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         model.predict(["def "], params=params)
+    assert "\n" not in str(caught.value)
+    # As `mlflow models serve` answers: 400, and the reason alone.
+    assert isinstance(caught.value, MlflowException)
+    assert caught.value.get_http_status_code() == 400
+    caught.value.message = f"Failed to predict data. \nError: {caught.value.message}"
+    assert json.loads(caught.value.serialize_as_json()) == {
+        "error_code": "INVALID_PARAMETER_VALUE",
+        "message": str(caught.value),
+    }
+
+
+@pytest.mark.parametrize(
+    ("primes", "params", "message"),
+    [
+        (["\x00"], {}, "outside the vocabulary"),
+        (["a\nb"], {"lines": 2}, "a prime with a line feed cannot begin a line"),
+    ],
+)
+def test_primes_are_refused_by_their_row(
+    model: Any, primes: list[str], params: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        model.predict(primes, params=params)
+
+
+@pytest.mark.parametrize("name", ["num_chars", "temperature", "top_k", "top_p", "lines", "seed"])
+@pytest.mark.parametrize("value", ["ten", [1], {"a": 1}, True])
+def test_mlflow_refuses_other_types_by_name(model: Any, name: str, value: Any) -> None:
+    """Its params schema does, before our code is asked; the status is 400 as well."""
+    with pytest.raises(MlflowException, match=name) as caught:
+        model.predict(["def "], params={name: value})
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_without_mlflows_own_call_the_params_are_what_is_given(model: Any) -> None:
+    ours = model.unwrap_python_model()
+    assert ours.predict(None, ["def "], {"num_chars": 9}) == [
+        model.predict(["def "], params={"num_chars": 9})[0]
+    ]
+    with pytest.raises(InputError, match="there is no parameter 'warmth'"):
+        ours.predict(None, ["def "], {"warmth": 1})
+    assert ours.predict(None, [], {}) == []
+    with pytest.raises(InputError, match="num_chars is 0"):
+        ours.predict(None, [], {"num_chars": 0})
+    # MLflow's schema refuses these too, in words of its own.
+    with pytest.raises(InputError, match=r"prime 1 is 'a\\ud800', which has half a surrogate pair"):
+        ours.predict(None, ["def ", "a\ud800"])
+    with pytest.raises(InputError, match=r"prime 0 is 7; it must be text"):
+        ours.predict(None, [7])
 
 
 LOAD = """

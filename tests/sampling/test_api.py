@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline import runs, sampler
@@ -99,6 +100,78 @@ def test_what_a_job_refuses_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         sample(loaded, **settings)
+
+
+LONG = "x" * 1000
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"num_chars": "ten"}, "num_chars is 'ten'; it must be a whole number"),
+    ({"num_chars": None}, "num_chars is None; it must be a whole number"),
+    ({"num_chars": 10.0}, r"num_chars is 10\.0; it must be a whole number"),
+    ({"num_chars": True}, "num_chars is True; it must be a whole number"),
+    ({"num_chars": 2**63}, r"num_chars is 9223372036854775808; it must be below 2\*\*63"),
+    ({"temperature": [1]}, r"temperature is \[1\]; it must be a number"),
+    ({"temperature": "0.5"}, r"temperature is '0\.5'; it must be a number"),
+    ({"temperature": None}, "temperature is None; it must be a number"),
+    ({"temperature": False}, "temperature is False; it must be a number"),
+    ({"temperature": float("nan")}, "temperature is nan; it must be a finite number"),
+    ({"temperature": 10**400}, "temperature is 10000.*0...; it must be a finite number"),
+    ({"temperature": 1j}, "temperature is 1j; it must be a number"),
+    ({"top_k": "5"}, "top_k is '5'; it must be a whole number"),
+    ({"top_k": -1}, "top_k is -1; it must be at least 0"),
+    ({"top_p": "all"}, "top_p is 'all'; it must be a number"),
+    ({"top_p": float("nan")}, "top_p is nan; it must be above 0"),
+    ({"lines": None}, "lines is None; it must be a whole number"),
+    ({"seed": 2**70}, "seed is 1180591620717411303424; it must be at least 0 and below"),
+    ({"seed": 10**5000}, "seed is a int; it must be at least 0 and below"),
+    ({"seed": None}, "seed is None; it must be a whole number"),
+    ({"seed": LONG}, "seed is 'x{59}...; it must be a whole number"),
+    ({"number": -1}, "number is -1; it must be at least 0"),
+    ({"number": "first"}, "number is 'first'; it must be a whole number"),
+    ({"prime": b"def "}, "prime is b'def '; it must be text"),
+    ({"prime": None}, "prime is None; it must be text"),
+    ({"prime": "a\ud800"}, r"prime is 'a\\ud800', which has half a surrogate pair at 1"),
+    ({"stop": 1}, "stop is 1; it must be text"),
+    ({"stop": "\udcff"}, "stop is .*half a surrogate pair at 0"),
+    ({"unknown": "ignore"}, "unknown is 'ignore'; it must be one of refuse, skip"),
+    ({"unknown": None}, "unknown is None; it must be one of"),
+    ({"prime": "a\nb", "lines": 2}, "a prime with a line feed cannot begin a line"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), WRONG, ids=range(len(WRONG)))
+def test_every_wrong_argument_is_one_line_by_its_name(
+    loaded: Model, settings: dict[str, Any], message: str
+) -> None:
+    for function in (sample, stream):  # a stream refuses at once, before anybody reads it
+        with pytest.raises(InputError, match=message) as caught:
+            function(loaded, **settings)
+        assert "\n" not in str(caught.value)
+
+
+def test_numpys_numbers_are_numbers(loaded: Model) -> None:
+    given = {"num_chars": np.int32(50), "seed": np.uint64(7), "temperature": np.float64(0.5)}
+    assert sample(loaded, **given) == sample(loaded, num_chars=50, seed=7, temperature=0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((7,), "uri is 7; it must be text"),
+        ((None,), "uri is None; it must be text"),
+        (("",), "model is empty"),
+        (("m", 7), "root is 7; it must be text"),
+        (("m", None, "fp16"), "precision is 'fp16'; it must be one of auto, fp32, int8"),
+        (("m", None, None), "precision is None; it must be one of"),
+    ],
+)
+def test_load_model_refuses_by_name(arguments: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_model(*arguments)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(InputError, match="model is 'texts'; it must be what load_model returns"):
+        sample("texts")  # type: ignore[arg-type]
 
 
 def test_a_setting_that_there_is_not_is_an_error(loaded: Model) -> None:

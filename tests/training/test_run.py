@@ -335,7 +335,7 @@ def test_finished_and_unknown_runs_are_not_resumed(trained: TrainedRun, home: st
     [
         ("models:/nope@champion", "registered are: texts"),
         ("models:/texts/99", "no model"),
-        ("models:/texts", "neither"),
+        ("models:/texts/one", "neither"),
         ("/nowhere", "no complete checkpoint"),
         ("models:/texts@nobody", "no model"),
         ("runs:/0123456789abcdef/model", "no model was registered from run"),

@@ -76,7 +76,8 @@ class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc, unused-ignore]
 
 def fail(message: str) -> NoReturn:
     """One clear line on stderr and exit status 2."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    one_line = " ".join(message.split())
+    print(f"error: {one_line}", file=sys.stderr, flush=True)
     raise SystemExit(BAD_INPUT)
 
 
@@ -166,7 +167,7 @@ def _parse(
     argv = _spelled_out(sys.argv[1:] if argv is None else argv, config_class)
     chosen = _recipe_parser(add_help=False).parse_args(_recipe_flags(argv))
     loaded = recipes.load_recipe(chosen.recipe, chosen.scale)
-    recipe = revise(loaded, storage.absolute(chosen.root), argv)
+    recipe = revise(loaded, storage.root_url(chosen.root), argv)
     parser = _recipe_parser(description=description)
     if extra:
         extra(parser)
@@ -174,7 +175,7 @@ def _parse(
     settings = _add_section(parser, section, config_class, recipe)
     values = parser.parse_args([*settings, *argv]).as_dict()
     flags = {name: values[name] for name in own if name in values}
-    return values, Common(root=storage.absolute(values["root"]), recipe=recipe, flags=flags)
+    return values, Common(root=storage.root_url(values["root"]), recipe=recipe, flags=flags)
 
 
 def _spelled_out(argv: list[str], config_class: type[Any]) -> list[str]:

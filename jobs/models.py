@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
         values = _parser().parse_args(argv).as_dict()
         name = values["action"]
         # An action's own flags lie under its name.
-        return ACTIONS[name](values[name], storage.absolute(values["root"]))
+        return ACTIONS[name](values[name], storage.root_url(values["root"]))
 
     conclude(run)
 

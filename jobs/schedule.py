@@ -24,7 +24,7 @@ HOUSE = Path(__file__).parent.parent
 
 
 def run(values: dict[str, Any]) -> dict[str, Any]:
-    root = storage.absolute(values["root"])
+    root = storage.root_url(values["root"])
     ledger = Ledger(root)
     if values["perform"]:
         return perform(ledger, values["perform"], HOUSE, record)

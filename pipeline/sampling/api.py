@@ -35,7 +35,7 @@ def load_model(uri: str, root: str | None = None, precision: str = "auto") -> Mo
     $UNREASONABLE_ROOT, ~/unreasonable). Raises InputError for what does not exist, DamagedError for
     a file that is not what was published.
     """
-    artifact = fetch_model(uri, storage.absolute(root or storage.default_root()))
+    artifact = fetch_model(uri, storage.root_url(root or storage.default_root(), "root"))
     config = SampleConfig(model=uri, precision=precision)  # type: ignore[arg-type]
     chosen = precision_of(config, artifact)
     return Model(artifact, open_engine(artifact, chosen), chosen)

@@ -12,7 +12,7 @@ import torch
 
 from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus, open_version
-from pipeline.errors import DivergedError, InputError
+from pipeline.errors import DivergedError, InputError, StoreError
 from pipeline.model.artifact import load_network, read_artifact
 from pipeline.model.scoring import bits_per_char
 from pipeline.progress import Progress, log_to_stderr
@@ -179,6 +179,8 @@ def _run_loop(config: TrainConfig, session: dict[str, Any], device: torch.device
             refusal = ray.get(session["conductor"].begin.remote())
         if not refusal:
             trainer = _trainer(config, session, device)
+    except StoreError:
+        raise  # it may go away by itself: Ray starts the workers again
     except InputError as error:
         refusal = str(error)
     refusal = group.first_text(refusal, device)

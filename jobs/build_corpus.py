@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.command import Common, Parser, announce, run_command, show_table
 from pipeline.corpora.config import CorpusConfig
+from pipeline.errors import InputError
 from pipeline.progress import bytes_of, duration
 
 if TYPE_CHECKING:
@@ -38,15 +39,19 @@ def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
     from cluster.connect import node_count, ray_session
     from pipeline.corpora import retention
     from pipeline.corpora.build import build_corpus, up_to_date
-    from pipeline.storage import check_reachable_by
+    from pipeline.storage import check_reachable_by, check_writable
     from pipeline.tasks import ray_runner
 
+    for flag in ("num_workers", "keep"):
+        if common.flags[flag] < 0:
+            raise InputError(f"{flag} is {common.flags[flag]}; it must be at least 0.")
     force = common.flags["force"]
     frozen = _model_vocab(config, common)
     # Looked at before Ray starts, which takes 5-10 s: sources that have not changed take one.
     result = None if force else up_to_date(config, common.root, frozen)
     if result is None:
         announce("corpus", config)
+        check_writable(common.root)
         run = ray_runner(common.flags["num_workers"])
         with ray_session(dashboard=False):
             check_reachable_by(common.root, node_count())

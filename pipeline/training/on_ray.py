@@ -21,6 +21,7 @@ from pipeline.training.conductor import Conductor
 from pipeline.training.config import TrainConfig
 from pipeline.training.group import Group
 from pipeline.training.loop import RunResult
+from pipeline.training.preflight import resize_s
 from pipeline.training.preview import preview
 from pipeline.training.stopping import run_until_asked_to_stop
 from pipeline.training.trainer import Trainer
@@ -31,7 +32,6 @@ log = logging.getLogger("unreasonable")
 
 STOP_POLL_S = 0.5  # how often rank 0 asks whether to stop
 PREEMPTION_CHECK_S = 5.0  # how often all ranks ask whether a node is about to go away
-RESIZE_S = 60.0  # how often an elastic run looks whether it may grow; each resize is a restart
 CONDUCTOR_TIMEOUT_S = 10.0
 MAX_REASON_CHARS = 500
 # char-rnn's rule of thumb: parameters and characters should be of the same order of magnitude.
@@ -110,9 +110,7 @@ def _ray_trainer(config: TrainConfig, root: str, run_id: str, session: dict[str,
             num_workers=low if low == high else (low, high),
             use_gpu=config.use_gpu,
             resources_per_worker=resources,
-            elastic_resize_monitor_interval_s=float(
-                os.environ.get("UNREASONABLE_RESIZE_S") or RESIZE_S
-            ),
+            elastic_resize_monitor_interval_s=resize_s(),
         ),
         run_config=ray.train.RunConfig(
             name=run_id,

@@ -43,8 +43,10 @@ def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
     from pipeline.tasks import ray_runner
 
     for flag in ("num_workers", "keep"):
-        if common.flags[flag] < 0:
-            raise InputError(f"{flag} is {common.flags[flag]}; it must be at least 0.")
+        if not 0 <= common.flags[flag] < 1 << 31:
+            raise InputError(
+                f"{flag} is {common.flags[flag]}; it must be at least 0 and below 2**31."
+            )
     force = common.flags["force"]
     frozen = _model_vocab(config, common)
     # Looked at before Ray starts, which takes 5-10 s: sources that have not changed take one.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.command import Parser, conclude, show_table
 from pipeline import storage
+from pipeline.errors import InputError
 from pipeline.progress import duration
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def show_list(values: Values, root: str) -> dict[str, Any]:
 def show(values: Values, root: str) -> dict[str, Any]:
     from pipeline.registry.catalogue import lineage, parameters
 
+    if values["documents"] < 0:
+        raise InputError(f"documents is {values['documents']}; it must be at least 0.")
     models = _registry(root)
     version = models.named(values["model"])
     origin = lineage(models, version, root, values["documents"])

@@ -31,6 +31,10 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     from pipeline.registry.tracking import check_tracking
 
     check_tracking(common.root)
+    if config.init_from and not config.resume:
+        from pipeline.registry.fetch import fetch_model
+
+        fetch_model(config.init_from, common.root)  # raises for a model that is not there
     storage.check_writable(common.root)
     announce("train", config)
     with ray_session():

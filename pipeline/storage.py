@@ -185,7 +185,8 @@ def read_given(url: str, limit: int, what: str) -> bytes:
     pieces = []
     size = 0
     try:
-        with open_read(url) as file:
+        fs, path = filesystem(url)
+        with fs.open(path, "rb") as file:
             # However large the file, at most one piece too many is read.
             while size <= limit:
                 piece = file.read(_READ_BYTES)

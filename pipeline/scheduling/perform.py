@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.errors import InputError
 from pipeline.scheduling.ledger import FAILED, SUCCEEDED, Attempt, Ledger, Outcome
 from pipeline.scheduling.scheduler import JobState
 
@@ -76,6 +77,8 @@ def perform(ledger: Ledger, which: str, folder: Path, record: Record) -> dict[st
     does, so that whoever waits for the ledger finds it recorded.
     """
     corpus, _, number = which.partition("/")
+    if not (corpus and number.isascii() and number.isdigit()):
+        raise InputError(f"perform is {which!r}; it must be an attempt, CORPUS/NUMBER.")
     attempt = ledger.entry(corpus, int(number)).attempt
     if not ledger.start(attempt):
         log.info("%s has been started before; nothing to do", attempt.job_id)

@@ -206,7 +206,7 @@ BY_HAND: list[tuple[str, list[str], str]] = [
     ("schedule", ["--list", "--schedule", "/etc"], "/etc"),
     ("schedule", ["--list", "--schedule", "/dev/null"], "/dev/null"),
     ("schedule", ["--list", "--schedule", "nosuch://x"], "nosuch"),
-    ("schedule", ["--run_now", "nobody"], "nobody"),
+    ("schedule", ["--run_now", "nobody"], "RAY_ADDRESS"),
     ("schedule", ["--perform", "nothing"], "nothing"),
     ("schedule", ["--perform", "texts/x"], "texts/x"),
     ("schedule", ["--perform", "texts/99"], "texts/99"),

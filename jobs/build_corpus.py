@@ -52,8 +52,8 @@ def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
     # Looked at before Ray starts, which takes 5-10 s: sources that have not changed take one.
     result = None if force else up_to_date(config, common.root, frozen)
     if result is None:
-        announce("corpus", config)
         check_writable(common.root)
+        announce("corpus", config)
         run = ray_runner(common.flags["num_workers"])
         with ray_session(dashboard=False):
             check_reachable_by(common.root, node_count())

@@ -108,7 +108,10 @@ def _name(reference: str) -> str:
 def _parsed(reference: str) -> dict[Any, Any]:
     try:
         value = yaml.safe_load(_text(reference))
-    except yaml.YAMLError as error:
+    # ValueError: a date that is none. RecursionError: brackets within brackets.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         reason = " ".join(str(error).split())
         raise InputError(f"recipe {reference} is not YAML: {reason}") from None
     if not isinstance(value, dict):

@@ -245,7 +245,7 @@ def check_writable(url: str, option: str = "--root") -> None:
     """Raise InputError, naming the URL and the reason, unless a file can come and go under it."""
     probe = join(url, temporary_name("probe"))
     try:
-        write_bytes(probe, b"")
+        write_bytes(probe, b"x")  # an empty file has room on a full disk
         remove(probe)
     except Exception as error:  # every store has exceptions of its own
         raise InputError(

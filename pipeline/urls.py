@@ -122,7 +122,10 @@ def root_url(url: str, option: str = "--root") -> str:
             "than a name; choose a path without any of ? # % * [ ]."
         )
     root = absolute(url)
-    filesystem(root)  # raises for a protocol that is not known, or not installed
+    try:
+        filesystem(root)
+    except InputError as error:  # a protocol that is not known, or not installed
+        raise InputError(f"{option}: {error}") from None
     return root
 
 

@@ -29,8 +29,7 @@ CASES: list[tuple[str, str, list[str], str]] = [
             "http://127.0.0.1:1",
             "http://",
             "http://[",
-            "sqlite:////no/such/folder/x.db",
-            "sqlite:///",
+            "sqlite:////dev/null/x.db",
             "postgresql://",
             "mysql",
             "ftp://127.0.0.1:1",
@@ -38,7 +37,7 @@ CASES: list[tuple[str, str, list[str], str]] = [
     ],
     *[
         ("MLFLOW_TRACKING_URI", value, ["models", "list"], "MLFLOW_TRACKING_URI")
-        for value in ("nonsense://x", "http://127.0.0.1:1", "http://[", "sqlite:////no/such/x.db")
+        for value in ("nonsense://x", "http://127.0.0.1:1", "http://[", "sqlite:////dev/null/x.db")
     ],
 ]
 ADDRESSES = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import resource
-import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
@@ -12,8 +12,8 @@ import pytest
 
 from pipeline import storage
 from pipeline.errors import InputError, StoreError
-from tests.doors.house import shown
-from tests.jobs.conftest import process
+from tests.doors.house import contents, shown
+from tests.jobs.conftest import HOUSE, process
 
 Refused = Callable[..., str]
 
@@ -33,7 +33,6 @@ ROOTS = [
     "https://host/root",
     "memory://root",
     "github://root",
-    "data:text/plain,x",
     "nosuch://root",
     "gs://bucket/root",
     "abfs://container/root",
@@ -70,24 +69,47 @@ def test_a_root_that_cannot_be_made_is_refused_by_every_job(
     assert root in refused(job, "--root", root, *JOBS[job])
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file of this process may have a byte: what a full disk, or a quota, comes to."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, before)
+# What a full disk comes to, or a quota: no file of the process may have a byte. In a process of its
+# own, because pytest keeps what tests print in files.
+FULL_DISK = """
+import resource, runpy, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, full_disk: None) -> None:
-    url = str(tmp_path / "file.json")
-    with pytest.raises(StoreError, match=rf"cannot reach {url}: OSError: \[Errno 27\] File too"):
-        storage.write_json(url, {"a": 1})
-    assert isinstance(StoreError(""), OSError)
-    with pytest.raises(StoreError, match="free space"):
-        storage.create(url, b"x")
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    tmp_path: Path, recipe_of: Callable[..., str]
+) -> None:
+    root = tmp_path / "root"
+    arguments = ["--recipe", recipe_of(), "--root", str(root)]
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", FULL_DISK, "jobs/build_corpus.py", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=HOUSE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith(f"error: cannot write under {root}: OSError: [Errno 27] File too")
+    assert done.stderr.count("\n") == 1
+    assert contents(root).files == frozenset()
+
+
+@pytest.mark.parametrize("write", [storage.write_bytes, storage.create])
+def test_a_disk_that_fills_up_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[str, bytes], object]
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipeline.publishing.os.fsync", full)
+    url = str(tmp_path / "file")
+    with pytest.raises(StoreError, match=rf"cannot reach {tmp_path}.*No space left.*free space"):
+        write(url, b"x")
+    assert issubclass(StoreError, OSError)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,8 +18,10 @@ class StoreError(InputError, OSError):
     """A store could not be read or written: no credentials, no room, no such bucket, no network.
 
     An OSError too, so that what waits for a disk's errors sees every store's. It may go away by
-    itself, which other bad input does not.
+    itself, which other bad input does not. `why` is what the store itself said.
     """
+
+    why = ""
 
 
 class DivergedError(InputError):

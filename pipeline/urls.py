@@ -61,14 +61,18 @@ def reaching(url: str) -> Iterator[None]:
 
 def refusal(url: str, error: Exception) -> StoreError:
     """What is said of a store that cannot be read or written."""
-    return StoreError(
+    said = StoreError(
         f"cannot reach {url}: {reason(error)}. "
         "Check the URL, and its store's credentials, endpoint, rights and free space."
     )
+    said.why = reason(error)
+    return said
 
 
 def reason(error: Exception) -> str:
     """An exception of somebody else's as part of one line."""
+    if isinstance(error, StoreError) and error.why:
+        return error.why
     text = " ".join(str(error).split())[:_MAX_REASON_CHARS].rstrip(".")
     # Our own errors, unknown protocols and missing packages say all of it themselves.
     says_all = isinstance(error, InputError | ImportError) or type(error) is ValueError

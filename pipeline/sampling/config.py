@@ -9,7 +9,6 @@ from typing import Literal
 from pipeline.engine.request import Request, check_stop
 from pipeline.errors import InputError
 
-
 MAX_FILES = 10_000_000  # a job keeps a list of them, some hundred bytes each
 
 

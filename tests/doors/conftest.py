@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def recipe_of(house: str, texts: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def refused(
     run: Run, no_ray: None, house: str, recipe_of: Callable[..., str], tmp_path: Path
-) -> Iterator[Callable[..., str]]:
+) -> Callable[..., str]:
     """Try a job that must refuse: the one line that it says.
 
     No Ray starts, and neither the root nor the folder of the test has a file more, or less, than
@@ -102,7 +102,7 @@ def refused(
         assert "Traceback" not in line
         return line
 
-    yield refused
+    return refused
 
 
 @pytest.fixture(scope="session")

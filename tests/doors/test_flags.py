@@ -1,4 +1,4 @@
-"""Wrong flags of every job: generated from the settings' types, and by hand where it takes a mind."""
+"""Wrong flags of every job: generated from the settings' types, and by hand beyond types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roots that cannot be: read-only, full, of another kind, without credentials, with strange names."""
+"""Roots that cannot be: read-only, full, of another kind, without credentials, strangely named."""
 
 from __future__ import annotations
 

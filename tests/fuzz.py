@@ -146,13 +146,7 @@ def run_job(tally: Tally, name: str, arguments: list[str]) -> None:
             with contextlib.redirect_stderr(shown), contextlib.redirect_stdout(io.StringIO()):
                 runpy.run_path(str(HOUSE / "jobs" / f"{name}.py"), run_name="__main__")
         except SystemExit as ended:
-            if ended.code == 2:
-                lines = [
-                    line for line in shown.getvalue().splitlines() if line.startswith("error:")
-                ]
-                assert len(lines) == 1, f"not one line: {shown.getvalue()!r}"
-                raise InputError(lines[0]) from None
-            assert not ended.code, f"exit status {ended.code}"
+            raise_as_python_would(int(ended.code or 0), shown.getvalue())
 
     judged(tally, f"jobs/{name}.py {arguments!r}", job)
 
@@ -217,6 +211,7 @@ def main() -> None:
         deadline=None,
         database=None,
         print_blob=False,
+        report_multiple_bugs=False,  # the next run shows the next one
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )

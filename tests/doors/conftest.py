@@ -81,13 +81,20 @@ def recipe_of(house: str, texts: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def refused(
-    run: Run, no_ray: None, house: str, recipe_of: Callable[..., str], tmp_path: Path
+    run: Run,
+    no_ray: None,
+    house: str,
+    recipe_of: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., str]:
     """Try a job that must refuse: the one line that it says.
 
     No Ray starts, and neither the root nor the folder of the test has a file more, or less, than
     before. The root is the house's, and the recipe too, unless they are given.
     """
+
+    monkeypatch.chdir(tmp_path)  # where a relative path that is taken for one would lie
 
     def refused(name: str, *arguments: object) -> str:
         given = list(map(str, arguments))

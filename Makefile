@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-12)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long mutants check bench lock clean
+SECONDS ?= 60
+.PHONY: help setup demo test test-long mutants fuzz check bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | expand -t 12
@@ -30,6 +31,9 @@ test-long: setup  ## what takes minutes each: kill schedules, elastic runs
 
 mutants: setup  ## small faults put into the pure modules: each module's own test must notice
 	$(BIN)/python tests/mutants.py
+
+fuzz: setup  ## wrong input from chance at every door: make fuzz SECONDS=60
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 check: setup  ## lint, format, types, known vulnerabilities
 	$(BIN)/ruff check .

@@ -146,13 +146,19 @@ def _check_address(address: str) -> None:
             "(ray job submit --working-dir . -- python jobs/...), "
             "or give the head's own address, such as host:6379."
         )
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # a word of Ray's own, such as auto
+    if address in ("auto", "local"):
+        return  # words of Ray's own
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    is_port = port.isascii() and port.isdigit() and 0 < int(port[:9]) < 1 << 16
+    if not host or not is_port or "/" in host:
+        raise ConnectionFailedError(
+            f"RAY_ADDRESS is {address!r}; it must be the head's HOST:PORT, such as head:6379, "
+            "ray://HOST:PORT, or auto."
+        )
     # Ray itself tries for minutes to reach a head that is not there.
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no host can be called so
         raise ConnectionFailedError(refusal(address, ConnectionError(str(error)))) from None
 
 

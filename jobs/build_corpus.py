@@ -13,6 +13,7 @@ except ModuleNotFoundError as missing:  # a Python without the package
 
     refuse(missing)
 from pipeline.corpora.config import CorpusConfig
+from pipeline.errors import InputError
 from pipeline.progress import bytes_of, duration
 
 if TYPE_CHECKING:
@@ -34,14 +35,20 @@ def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
     from cluster.connect import node_count, ray_session
     from pipeline.corpora import retention
     from pipeline.corpora.build import build_corpus, up_to_date
-    from pipeline.storage import check_reachable_by
+    from pipeline.storage import check_reachable_by, check_writable
     from pipeline.tasks import ray_runner
 
+    for flag in ("num_workers", "keep"):
+        if not 0 <= common.flags[flag] < 1 << 31:
+            raise InputError(
+                f"{flag} is {common.flags[flag]}; it must be at least 0 and below 2**31."
+            )
     force = common.flags["force"]
     frozen = _model_vocab(config, common)
     # Looked at before Ray starts, which takes 5-10 s: sources that have not changed take one.
     result = None if force else up_to_date(config, common.root, frozen)
     if result is None:
+        check_writable(common.root)
         announce("corpus", config)
         run = ray_runner(common.flags["num_workers"])
         with ray_session(dashboard=False):

@@ -123,7 +123,7 @@ class Job(Generic[C]):
 
     def _settings(self, given: dict[str, Any]) -> tuple[Settings, Common]:
         """The settings of the job's section, and what is common to jobs."""
-        root = storage.absolute(given["root"])
+        root = storage.root_url(given["root"])
         changes = read_overrides(given.pop(OVERRIDES), self.sections)
         for path in self.short:
             section, _, name = path.partition(".")

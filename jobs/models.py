@@ -99,7 +99,7 @@ ARGUMENTS = {
 
 
 def run(values: dict[str, Any]) -> dict[str, Any]:
-    root = storage.absolute(values["root"])
+    root = storage.root_url(values["root"])
     if values.get("dry_run"):
         return models_plan(values, root)
     return ACTIONS[values["action"]](values, root)

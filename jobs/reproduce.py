@@ -18,6 +18,7 @@ from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
+from pipeline.training.preflight import check_machine
 
 log = logging.getLogger("unreasonable")
 
@@ -31,12 +32,18 @@ def run(_: ReproduceConfig, common: Common) -> dict[str, Any]:
     corpus = common.section("corpus", CorpusConfig)
     train = common.section("train", TrainConfig)
     sample = common.section("sample", SampleConfig)
+    check_machine(train.workers[0], train.cpus_per_worker, use_gpu=train.use_gpu)
+    # Of sampling the GPU alone: its actors wait for a CPU where there are fewer.
+    check_machine(1, use_gpu=sample.use_gpu)
     from cluster.connect import node_count, ray_session
+    from pipeline.registry.tracking import check_tracking
     from pipeline.reproducing.report import report
     from pipeline.reproducing.stages import Recipe, StageTimes, reproduce
     from pipeline.tasks import ray_runner
 
     recipe = Recipe(name=common.recipe_name, corpus=corpus, train=train, sample=sample)
+    check_tracking(common.root)
+    storage.check_writable(common.root)
     # One Ray for all stages: to start it takes 5-10 s.
     times = StageTimes()
     with ray_session():

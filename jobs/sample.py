@@ -15,11 +15,14 @@ except ModuleNotFoundError as missing:  # a Python without the package
     refuse(missing)
 from pipeline import storage
 from pipeline.sampling.config import SampleConfig
+from pipeline.training.preflight import check_machine
 
 log = logging.getLogger("unreasonable")
 
 
 def sample(config: SampleConfig, common: Common) -> dict[str, Any]:
+    # Here, because the job's output and its run in MLflow are begun before Ray is.
+    check_machine(1, use_gpu=config.use_gpu)
     from pipeline.sampling.run import run_sampling
 
     # Entered only where a file is missing: who runs a finished job again waits for no Ray.

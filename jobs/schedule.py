@@ -35,7 +35,7 @@ schedule_plan = late("jobs.plans", "schedule_plan")
 def run(values: dict[str, Any]) -> dict[str, Any]:
     if values["dry_run"]:
         return schedule_plan(values)
-    root = storage.absolute(values["root"])
+    root = storage.root_url(values["root"])
     ledger = Ledger(root)
     if values["perform"]:
         return perform(ledger, values["perform"], HOUSE, record)

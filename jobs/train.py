@@ -14,11 +14,12 @@ except ModuleNotFoundError as missing:  # a Python without the package
     from uninstalled import refuse  # type: ignore[import-not-found]  # it lies beside this file
 
     refuse(missing)
+from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import latest, split_reference
 from pipeline.errors import InputError
 from pipeline.training.config import TrainConfig
-from pipeline.training.preflight import check_run, started
+from pipeline.training.preflight import check_machine, check_run, started
 
 if TYPE_CHECKING:
     from pipeline.training.run import TrainedRun
@@ -28,19 +29,23 @@ log = logging.getLogger("unreasonable")
 
 def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     from cluster.connect import node_count, ray_session
-    from pipeline.storage import check_reachable_by
 
     # Bad input is refused before Ray starts; a corpus that is still to be built is checked after.
+    check_machine(config.workers[0], config.cpus_per_worker, use_gpu=config.use_gpu)
     missing = _corpus_to_build(config, common)
     if not missing:
         check_run(config, common.root)
-    announce("train", config)
-    from pipeline.registry.tracking import tracking_uri
+    from pipeline.registry.tracking import check_tracking
 
-    # Refuses a remote root without a tracking server, also before anything starts.
-    tracking_uri(common.root)
+    check_tracking(common.root)
+    if config.init_from and not config.resume:
+        from pipeline.registry.fetch import fetch_model
+
+        fetch_model(config.init_from, common.root)  # raises for a model that is not there
+    storage.check_writable(common.root)
+    announce("train", config)
     with ray_session():
-        check_reachable_by(common.root, node_count())
+        storage.check_reachable_by(common.root, node_count())
         # Late: importing it takes torch's 3 s, and ray.train's.
         from pipeline.training.run import run_experiment
 

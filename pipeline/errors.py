@@ -14,6 +14,16 @@ class DamagedError(InputError):
     """A published file does not have the size or digest that its manifest promises."""
 
 
+class StoreError(InputError, OSError):
+    """A store could not be read or written: no credentials, no room, no such bucket, no network.
+
+    An OSError too, so that what waits for a disk's errors sees every store's. It may go away by
+    itself, which other bad input does not. `why` is what the store itself said.
+    """
+
+    why = ""
+
+
 class DivergedError(InputError):
     """Training came to a loss or gradient that is no number.
 

@@ -16,18 +16,33 @@ from typing import IO, Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.urls import filesystem, fresh
+from pipeline.errors import InputError
+from pipeline.urls import filesystem, fresh, reaching, refusal
 
 TEMPORARY = ".writing-"  # prefix of a file on its way; a reader never opens one
 # Protocols of stores where an upload is seen only when it is complete.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"}
+# Where stores' own exceptions come from, of those that are no OSError.
+_STORE_PACKAGES = {
+    "adlfs",
+    "aiobotocore",
+    "aiohttp",
+    "azure",
+    "botocore",
+    "gcsfs",
+    "google",
+    "requests",
+    "s3fs",
+    "urllib3",
+}
 
 
 @contextlib.contextmanager
 def writing(url: str) -> Iterator[IO[bytes]]:
     """Open a new file for writing.
 
-    It is published under `url` when the block ends well, and leaves nothing otherwise.
+    It is published under `url` when the block ends well, and leaves nothing otherwise. A full disk
+    or a store that refuses is a StoreError; what else the block raises passes as it is.
     """
     fs, path = filesystem(url)
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
@@ -37,8 +52,15 @@ def writing(url: str) -> Iterator[IO[bytes]]:
         writer = _writing_object(fs, path)
     else:
         writer = _writing_beside(fs, path)
-    with writer as file:
-        yield file
+    try:
+        with writer as file:
+            yield file
+    except InputError:
+        raise
+    except Exception as error:
+        if not _is_of_a_store(error):
+            raise
+        raise refusal(url, error) from None
 
 
 def write_bytes(url: str, data: bytes) -> None:
@@ -59,22 +81,30 @@ def create(url: str, data: bytes) -> bool:
     answers late may refuse what it has just taken, and then the content decides whose file it is.
     """
     fs, path = fresh(url)
-    try:
-        if isinstance(fs, LocalFileSystem):
-            _create_local(path, data)
-        else:
-            fs.pipe_file(path, data, mode="create")
-    except OSError:
-        fs.invalidate_cache()  # the file may be there by now
-        if not fs.exists(path):
-            raise
-        return bool(fs.cat_file(path) == data)
+    with reaching(url):
+        try:
+            if isinstance(fs, LocalFileSystem):
+                _create_local(path, data)
+            else:
+                fs.pipe_file(path, data, mode="create")
+        except OSError:
+            fs.invalidate_cache()  # the file may be there by now
+            if not fs.exists(path):
+                raise
+            return bool(fs.cat_file(path) == data)
     return True
 
 
 def temporary_name(name: str) -> str:
     """A name for a file on its way: no two writers share one."""
     return f"{TEMPORARY}{name}-{uuid.uuid4().hex[:8]}"
+
+
+def _is_of_a_store(error: Exception) -> bool:
+    """Whether a filesystem raised it, and not the code that wrote to the file."""
+    # A filesystem that only reads says NotImplementedError.
+    package = type(error).__module__.split(".")[0]
+    return isinstance(error, OSError | NotImplementedError) or package in _STORE_PACKAGES
 
 
 @contextlib.contextmanager

@@ -24,7 +24,18 @@ from pipeline.publishing import (
     write_json,
     writing,
 )
-from pipeline.urls import absolute, bare, default_root, filesystem, fresh, is_local, join
+from pipeline.urls import (
+    absolute,
+    bare,
+    default_root,
+    filesystem,
+    fresh,
+    is_local,
+    join,
+    reaching,
+    reason,
+    root_url,
+)
 
 __all__ = [
     "TEMPORARY",
@@ -48,6 +59,7 @@ __all__ = [
     "read_ranges",
     "remove",
     "remove_tree",
+    "root_url",
     "sha256",
     "sha256_bytes",
     "sizes",
@@ -63,15 +75,17 @@ _BATCH_RANGES = 1024
 
 
 def exists(url: str) -> bool:
-    fs, path = fresh(url)
-    return bool(fs.exists(path))
+    with reaching(url):
+        fs, path = fresh(url)
+        return bool(fs.exists(path))
 
 
 def names(url: str) -> list[str]:
     """Sorted names directly under a folder; empty when there is no such folder."""
-    fs, path = fresh(url)
     try:
-        listed = fs.ls(path, detail=False)
+        with reaching(url):
+            fs, path = fresh(url)
+            listed = fs.ls(path, detail=False)
     except (FileNotFoundError, NotADirectoryError):
         return []
     folder = path.rstrip("/")
@@ -82,9 +96,10 @@ def names(url: str) -> list[str]:
 
 def sizes(url: str) -> dict[str, int]:
     """Sizes in bytes of the files directly under a folder, by name; empty without such a folder."""
-    fs, path = fresh(url)
     try:
-        listed = fs.ls(path, detail=True)
+        with reaching(url):
+            fs, path = fresh(url)
+            listed = fs.ls(path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     files = [entry for entry in listed if entry["type"] == "file"]
@@ -93,26 +108,30 @@ def sizes(url: str) -> dict[str, int]:
 
 def modified(url: str) -> float | None:
     """When a file was last written, in seconds since 1970; None where the store does not say."""
-    fs, path = fresh(url)
-    try:
-        return float(fs.modified(path).timestamp())
-    except (NotImplementedError, KeyError):
-        return None
+    with reaching(url):
+        fs, path = fresh(url)
+        try:
+            return float(fs.modified(path).timestamp())
+        except (NotImplementedError, KeyError):
+            return None
 
 
 def open_read(url: str) -> IO[bytes]:
-    fs, path = filesystem(url)
-    return fs.open(path, "rb")
+    with reaching(url):
+        fs, path = filesystem(url)
+        return fs.open(path, "rb")
 
 
 def read_bytes(url: str) -> bytes:
-    fs, path = filesystem(url)
-    return fs.cat_file(path)
+    with reaching(url):
+        fs, path = filesystem(url)
+        return fs.cat_file(path)
 
 
 def read_range(url: str, start: int, stop: int) -> bytes:
-    fs, path = filesystem(url)
-    return fs.cat_file(path, start=start, end=stop)
+    with reaching(url):
+        fs, path = filesystem(url)
+        return fs.cat_file(path, start=start, end=stop)
 
 
 def read_ranges(requests: Iterable[tuple[str, int, int]]) -> Iterator[bytes]:
@@ -134,6 +153,11 @@ def read_ranges(requests: Iterable[tuple[str, int, int]]) -> Iterator[bytes]:
 
 
 def _read_batch(batch: list[tuple[str, int, int]]) -> Iterator[bytes]:
+    with reaching(batch[0][0]):
+        yield from _read_ranges(batch)
+
+
+def _read_ranges(batch: list[tuple[str, int, int]]) -> Iterator[bytes]:
     fs, _ = filesystem(batch[0][0])
     paths = [str(fs._strip_protocol(url)) for url, _, _ in batch]
     starts = [start for _, start, _ in batch]
@@ -161,7 +185,8 @@ def read_given(url: str, limit: int, what: str) -> bytes:
     pieces = []
     size = 0
     try:
-        with open_read(url) as file:
+        fs, path = filesystem(url)
+        with fs.open(path, "rb") as file:
             # However large the file, at most one piece too many is read.
             while size <= limit:
                 piece = file.read(_READ_BYTES)
@@ -172,8 +197,7 @@ def read_given(url: str, limit: int, what: str) -> bytes:
     except InputError:
         raise
     except Exception as error:  # every store has exceptions of its own
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"cannot read {what} {url}: {type(error).__name__}: {reason}") from None
+        raise InputError(f"cannot read {what} {url}: {reason(error)}") from None
     if size > limit:
         raise InputError(f"{what} {url} has more than {limit:,} bytes; give a smaller one.")
     return b"".join(pieces)
@@ -181,9 +205,11 @@ def read_given(url: str, limit: int, what: str) -> bytes:
 
 def read_json(url: str) -> Any:
     """Parsed JSON. A file that is not JSON is refused by name."""
+    data = read_bytes(url)
     try:
-        return json.loads(read_bytes(url))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(data)
+    # Of deep brackets, and of numbers of thousands of digits, which are plain ValueErrors.
+    except (ValueError, RecursionError) as error:
         raise DamagedError(
             f"{url} is not JSON ({error}); restore it, or rebuild what it belongs to."
         ) from None
@@ -192,7 +218,7 @@ def read_json(url: str) -> Any:
 def sha256(url: str) -> str:
     """Hex SHA-256 of a file's bytes, read in bounded pieces."""
     digest = hashlib.sha256()
-    with open_read(url) as file:
+    with reaching(url), open_read(url) as file:
         while piece := file.read(_READ_BYTES):
             digest.update(piece)
     return digest.hexdigest()
@@ -203,25 +229,27 @@ def sha256_bytes(data: bytes | memoryview) -> str:
 
 
 def remove(url: str) -> None:
-    fs, path = filesystem(url)
-    fs.rm_file(path)
+    with reaching(url):
+        fs, path = filesystem(url)
+        fs.rm_file(path)
 
 
 def remove_tree(url: str) -> None:
-    fs, path = fresh(url)
-    if fs.exists(path):
-        fs.rm(path, recursive=True)
+    with reaching(url):
+        fs, path = fresh(url)
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
 
 
 def check_writable(url: str, option: str = "--root") -> None:
     """Raise InputError, naming the URL and the reason, unless a file can come and go under it."""
     probe = join(url, temporary_name("probe"))
     try:
-        write_bytes(probe, b"")
+        write_bytes(probe, b"x")  # an empty file has room on a full disk
         remove(probe)
     except Exception as error:  # every store has exceptions of its own
         raise InputError(
-            f"cannot write under {url}: {type(error).__name__}: {error}. Choose another {option}."
+            f"cannot write under {url}: {reason(error)}. Choose another {option}."
         ) from None
 
 

@@ -31,6 +31,8 @@ def ray_runner(num_workers: int = 0) -> Runner:
     Results come in the order of completion. An InputError of a task is raised here, with its
     message alone.
     """
+    if num_workers < 0:
+        raise InputError(f"num_workers is {num_workers}; it must be at least 0, which is all CPUs.")
 
     def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         import ray

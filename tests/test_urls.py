@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from pipeline import urls
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StoreError
 
 
 def test_local_paths_become_absolute_and_urls_stay(
@@ -71,3 +71,46 @@ def test_what_others_wrote_meanwhile_is_seen(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(fs, "invalidate_cache", lambda: forgotten.append(fs))
     assert urls.fresh("memory://a/b") == (fs, "/a/b")
     assert forgotten == [fs]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (" ", "--root is empty"),
+        ("/a\nb", r"holds '\\n'"),
+        ("http://x/y", "cannot hold a root"),
+        ("zip://a", "cannot hold a root"),
+        ("zip://a::/b.zip", "cannot hold a root"),
+        ("memory://a", "cannot hold a root"),
+        ("/a?b", r"holds '\?'"),
+        ("s3://a/b%20", "holds '%'"),
+        ("nosuch://a", "^--root: cannot open 'nosuch://a': Protocol not known"),
+    ],
+)
+def test_what_cannot_hold_a_root_is_refused(url: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        urls.root_url(url)
+
+
+def test_a_root_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert urls.root_url("here") == str(tmp_path / "here")
+    assert urls.root_url("s3://bucket/root/") == "s3://bucket/root"
+
+
+def test_what_a_store_raises_names_the_url_in_one_line() -> None:
+    with pytest.raises(StoreError) as caught, urls.reaching("s3://b/x"):
+        raise KeyError("no\nregion")
+    assert str(caught.value) == (
+        "cannot reach s3://b/x: KeyError: 'no\\nregion'. "
+        "Check the URL, and its store's credentials, endpoint, rights and free space."
+    )
+    assert urls.reason(caught.value) == "KeyError: 'no\\nregion'"
+    for passes in (FileNotFoundError, NotADirectoryError, InputError):
+        with pytest.raises(passes, match="as it is"), urls.reaching("x"):
+            raise passes("as it is")
+
+
+def test_a_nul_is_in_no_url() -> None:
+    with pytest.raises(InputError, match="NUL"):
+        urls.filesystem("/a\0b")

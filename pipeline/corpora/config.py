@@ -12,7 +12,7 @@ from pipeline.errors import InputError
 
 # A name is a folder under the root and a part of URLs. It cannot begin with a dot: ".staging" is
 # the builds' own, and ".." would lead out of the root.
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 # The least that an option may be. Cuts are looked for in half a chunk (cutting.py), so a chunk
 # needs room for one; shards of less than a kibibyte would be mostly Arrow's own header.
@@ -109,7 +109,8 @@ class CorpusConfig:
         settings.check(self)
         if not NAME_PATTERN.fullmatch(self.name):
             raise InputError(
-                f"corpus name {self.name!r} needs letters, digits, '_', '-' or '.'; change --name."
+                f"corpus name {self.name!r} needs letters, digits, '_', '-' or '.', "
+                "100 at most; change --name."
             )
         if not self.sources:
             raise InputError(f"corpus {self.name} has no source; give --source URL.")

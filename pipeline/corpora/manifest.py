@@ -249,7 +249,12 @@ def _cache_folder() -> str:
     """The node's cache: $UNREASONABLE_CACHE, or a folder of the user's in the temporary one."""
     own = os.path.join(tempfile.gettempdir(), f"unreasonable-{os.getuid()}")
     folder = os.environ.get("UNREASONABLE_CACHE") or own
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make cache folder {folder}: {error}; set UNREASONABLE_CACHE to another one."
+        ) from None
     # In a shared temporary directory somebody else may have made it first, to plant shards in it.
     if os.stat(folder).st_uid != os.getuid():
         raise InputError(f"cache folder {folder} belongs to another user; set UNREASONABLE_CACHE.")

@@ -352,7 +352,8 @@ def _parse_model_uri(uri: str) -> tuple[str, str, str]:
     if name and alias:
         return name, alias, ""
     name, _, number = rest.partition("/")
-    if name and number.isdigit():
+    # No registry has as many versions; a larger number would not fit its database.
+    if name and number.isascii() and number.isdigit() and len(number) < 10:
         return name, "", number
     raise InputError(f"model {uri!r} is neither models:/NAME@ALIAS nor models:/NAME/VERSION.")
 

@@ -54,6 +54,16 @@ def tracking_uri(root: str) -> str:
     return f"sqlite:///{path}/mlflow.db"
 
 
+def check_tracking(root: str) -> None:
+    """Raise InputError unless a root's tracking server can be used: a given one has to answer.
+
+    A root's own database is not asked: that would make it.
+    """
+    tracking_uri(root)
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        Tracking(root).check()
+
+
 @contextlib.contextmanager
 def best_effort(what: str) -> Iterator[None]:
     """Go on when the tracking server cannot be told something: the files of a run are the truth."""
@@ -79,12 +89,19 @@ class Tracking:
         is_served = self.uri.startswith(("http:", "https:"))
         # A server knows where its artifacts go; a database file does not.
         self.artifacts = None if is_served else storage.join(root, "mlartifacts")
-        mlflow.set_tracking_uri(self.uri)
-        mlflow.set_registry_uri(self.uri)
-        if not given:
-            # set_tracking_uri sets the variable, and the next root would be taken for a server's.
-            os.environ.pop("MLFLOW_TRACKING_URI", None)
-        self.client = mlflow.MlflowClient(self.uri, self.uri)
+        with self.answering():  # MLflow refuses a scheme that it does not know
+            mlflow.set_tracking_uri(self.uri)
+            mlflow.set_registry_uri(self.uri)
+            if not given:
+                # set_tracking_uri sets the variable, and the next root would be taken for a
+                # server's.
+                os.environ.pop("MLFLOW_TRACKING_URI", None)
+            self.client = mlflow.MlflowClient(self.uri, self.uri)
+
+    def check(self) -> None:
+        """Raise InputError when the server does not answer, before anything depends on it."""
+        with self.answering():
+            self.client.search_experiments(max_results=1)
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:

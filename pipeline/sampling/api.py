@@ -44,7 +44,7 @@ def load_model(uri: str, root: str | None = None, precision: AskedPrecision = "a
     if root is not None:
         written_text("root", root)
     _check_choice("precision", precision, AskedPrecision)
-    artifact = fetch_model(uri, storage.absolute(root or storage.default_root()))
+    artifact = fetch_model(uri, storage.root_url(root or storage.default_root(), "root"))
     chosen = precision_of(SampleConfig(model=uri, precision=precision), artifact)
     return Model(artifact, open_engine(artifact, chosen), chosen)
 

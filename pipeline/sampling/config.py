@@ -9,6 +9,8 @@ from pipeline import settings
 from pipeline.engine.request import Request, check_stop
 from pipeline.errors import InputError
 
+MAX_FILES = 10_000_000  # a job keeps a list of them, some hundred bytes each
+
 
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig:
@@ -79,6 +81,11 @@ class SampleConfig:
         for option in ("num_files", "num_workers"):
             if getattr(self, option) < 1:
                 raise InputError(f"{option} is {getattr(self, option)}; it must be at least 1.")
+        if self.num_files > MAX_FILES:
+            raise InputError(
+                f"num_files is {self.num_files}; it must be at most {MAX_FILES:,}: "
+                "run several jobs, each with a seed of its own."
+            )
         if self.save_every_s <= 0:
             raise InputError(f"save_every_s is {self.save_every_s}; it must be a number above 0.")
         for option in ("prime", "stop"):

@@ -174,10 +174,12 @@ def _of_other_settings(output: str, settings: dict[str, Any], *, overwrite: bool
         names = storage.names(output)
         if SETTINGS in names:
             known = storage.read_json(storage.join(output, SETTINGS))
-    except InputError:
+    except DamagedError:
         if not overwrite:
             raise
         # Whatever it was, it is not these settings.
+    except InputError:
+        raise
     except Exception as error:  # every store has exceptions of its own
         raise InputError(
             f"cannot look into {output}: {type(error).__name__}: {error}. Choose another --output."

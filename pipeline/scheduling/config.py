@@ -15,6 +15,7 @@ TRAIN = "train"
 
 MAX_RETRIES = 20
 MAX_RETRY_AFTER_S = 86_400  # a day
+_TEXTS = ("name", "cron", "recipe", "timezone", "scale")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")  # a schedule's name is part of its jobs' ids
 
 
@@ -38,17 +39,21 @@ class Schedule:
     """seconds before the first of these; each further one waits twice as long"""
 
     def __post_init__(self) -> None:
+        for option in _TEXTS:
+            value = getattr(self, option)
+            if not isinstance(value, str):
+                raise InputError(f"schedule {self.name}: {option} is {value!r}; it must be text.")
         if not _NAME.fullmatch(self.name):
             raise InputError(
                 f"schedule name {self.name!r} must be lower-case letters, digits and hyphens, "
                 "41 at most."
             )
-        if not isinstance(self.retries, int) or not 0 <= self.retries <= MAX_RETRIES:
+        if type(self.retries) is not int or not 0 <= self.retries <= MAX_RETRIES:
             raise InputError(
                 f"schedule {self.name}: retries is {self.retries}; "
                 f"it must be from 0 to {MAX_RETRIES}."
             )
-        is_number = isinstance(self.retry_after_s, int | float)
+        is_number = type(self.retry_after_s) in (int, float)
         if not is_number or not 0 <= self.retry_after_s <= MAX_RETRY_AFTER_S:
             raise InputError(
                 f"schedule {self.name}: retry_after_s is {self.retry_after_s}; "

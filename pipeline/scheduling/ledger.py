@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import storage
-from pipeline.errors import DamagedError
+from pipeline.errors import DamagedError, InputError
 
 FORMAT = 1
 FOLDER = "schedules"
@@ -181,11 +181,14 @@ class Ledger:
         files = storage.names(storage.join(self.url, corpus))
         # 000017.json is an attempt; 000017.started.json, with a second dot, is a note about it.
         attempts = [file for file in files if file.endswith(".json") and file.count(".") == 1]
-        numbers = [int(file.removesuffix(".json")) for file in sorted(attempts)]
+        numbers = [_number(file, self.url) for file in sorted(attempts)]
         return [self._entry(corpus, number, files) for number in numbers]
 
     def entry(self, corpus: str, number: int) -> Entry:
-        return self._entry(corpus, number, storage.names(storage.join(self.url, corpus)))
+        files = storage.names(storage.join(self.url, corpus))
+        if _file(number, "") not in files:
+            raise InputError(f"there is no attempt {corpus}/{number} under {self.url}.")
+        return self._entry(corpus, number, files)
 
     def append(self, attempt: Attempt) -> bool:
         """Record an attempt before it is submitted; False when another has taken its number."""
@@ -218,11 +221,18 @@ class Ledger:
             )
         started = self._note(corpus, number, "started", files)
         ended = self._note(corpus, number, "ended", files)
-        return Entry(
-            attempt=Attempt.from_json(value),
-            started=Started.from_json(started) if started else None,
-            ended=Ended.from_json(ended) if ended else None,
-        )
+        try:
+            return Entry(
+                attempt=Attempt.from_json(value),
+                started=Started.from_json(started) if started else None,
+                ended=Ended.from_json(ended) if ended else None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DamagedError(
+                f"{url}, or a note beside it, is not what the scheduler writes ({reason}); "
+                "move it away."
+            ) from None
 
     def _note(self, corpus: str, number: int, kind: str, files: list[str]) -> dict[str, Any] | None:
         # One listing of the folder answers for all notes. Asking a store for each would cost two
@@ -248,6 +258,14 @@ class Ledger:
         # Indented and sorted: people read these files too.
         text = json.dumps(value, indent=1, sort_keys=True)
         return storage.create(url, f"{text}\n".encode())
+
+
+def _number(file: str, url: str) -> int:
+    """The number of an attempt's file."""
+    number = file.removesuffix(".json")
+    if not (number.isascii() and number.isdigit()):
+        raise DamagedError(f"{url} holds {file}, which no scheduler wrote; move it away.")
+    return int(number)
 
 
 def _file(number: int, kind: str) -> str:

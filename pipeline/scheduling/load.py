@@ -31,10 +31,13 @@ def load_schedules(url: str) -> list[Schedule]:
 
 def _entries(url: str) -> list[Any]:
     try:
-        parsed = yaml.safe_load(storage.read_bytes(storage.absolute(url)))
-    except FileNotFoundError:
+        text = storage.read_bytes(storage.absolute(url))
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"no schedule file {url}; see cluster/schedule.yaml.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    try:
+        parsed = yaml.safe_load(text)
+    # ValueError: a date that is none. RecursionError: brackets within brackets.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         # YAML's complaints run over several lines. Ours is one.
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"schedule file {url} is not YAML: {reason}") from None

@@ -14,7 +14,7 @@ import torch
 
 from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus, open_version
-from pipeline.errors import DivergedError, InputError
+from pipeline.errors import DivergedError, InputError, StoreError
 from pipeline.model.artifact import load_network, read_artifact
 from pipeline.progress import Standing, log_to_stderr
 from pipeline.training import loop
@@ -22,6 +22,7 @@ from pipeline.training.conductor import Conductor
 from pipeline.training.config import TrainConfig
 from pipeline.training.group import Group
 from pipeline.training.loop import RunResult
+from pipeline.training.preflight import resize_s
 from pipeline.training.preview import preview
 from pipeline.training.standing import StandingWatch, introduce, progress_of, standing_of
 from pipeline.training.stopping import run_until_asked_to_stop
@@ -33,7 +34,6 @@ log = logging.getLogger("unreasonable")
 
 STOP_POLL_S = 0.5  # how often rank 0 asks whether to stop
 PREEMPTION_CHECK_S = 5.0  # how often all ranks ask whether a node is about to go away
-RESIZE_S = 60.0  # how often an elastic run looks whether it may grow; each resize is a restart
 CONDUCTOR_TIMEOUT_S = 10.0
 MAX_REASON_CHARS = 500
 
@@ -150,9 +150,7 @@ def _ray_trainer(config: TrainConfig, root: str, run_id: str, session: dict[str,
             num_workers=low if low == high else (low, high),
             use_gpu=config.use_gpu,
             resources_per_worker=resources,
-            elastic_resize_monitor_interval_s=float(
-                os.environ.get("UNREASONABLE_RESIZE_S") or RESIZE_S
-            ),
+            elastic_resize_monitor_interval_s=resize_s(),
         ),
         run_config=ray.train.RunConfig(
             name=run_id,
@@ -219,6 +217,8 @@ def _run_loop(config: TrainConfig, session: dict[str, Any], device: torch.device
             refusal = ray.get(session["conductor"].begin.remote())
         if not refusal:
             trainer = _trainer(config, session, device)
+    except StoreError:
+        raise  # it may go away by itself: Ray starts the workers again
     except InputError as error:
         refusal = str(error)
     refusal = group.first_text(refusal, device)

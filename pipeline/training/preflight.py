@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,10 +11,16 @@ from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus, open_corpus
 from pipeline.errors import DamagedError, InputError
 from pipeline.model.about import CorpusReference
+from pipeline.model.config import CELLS
+from pipeline.progress import bytes_of
 from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
 from pipeline.training.lanes import LanePlan
 
 START_FORMAT = 1
+RESIZE_S = 60.0  # how often an elastic run looks whether it may grow; each resize is a restart
+# Of a parameter in float32: itself, its gradient, and two figures of the optimizer.
+_BYTES_A_PARAMETER = 16
+_CLUSTER_BYTES = 1 << 44  # no node of a cluster has as much
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,11 @@ class RunStart:
         value = storage.read_json(url)
         try:
             corpus = CorpusReference.from_json(value["corpus"])
-            return cls(corpus, value["recipe"], dict(value["config"]))
-        except (KeyError, TypeError, ValueError) as error:
+            recipe = _text(value["recipe"])
+            for part in (corpus.name, corpus.version, corpus.fingerprint):
+                _text(part)
+            return cls(corpus, recipe, dict(value["config"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedError(
                 f"{url} is not what a run starts with ({error}); restore it."
             ) from None
@@ -66,6 +77,7 @@ def open_corpus_of(config: TrainConfig, root: str, *, shards: bool = True) -> Co
         check_same_settings(started(root, config.resume).config, config)
     corpus = open_corpus(root, config.corpus)
     LanePlan(corpus.tokens_in("train"), config.global_batch_size, config.seq_len)
+    _check_size(config, len(corpus.vocab))
     val = corpus.tokens_in("val")
     if val < 2:
         raise InputError(
@@ -78,10 +90,48 @@ def open_corpus_of(config: TrainConfig, root: str, *, shards: bool = True) -> Co
     return corpus
 
 
+def check_machine(workers: int, cpus_per_worker: int = 1, *, use_gpu: bool = False) -> None:
+    """Refuse what a local Ray could never run. What a cluster has is asked once it is connected.
+
+    Before Ray starts, which takes 5-10 s, and before a run is recorded anywhere.
+    """
+    resize_s()
+    if os.environ.get("RAY_ADDRESS"):
+        return
+    needed = workers * cpus_per_worker
+    available = os.cpu_count() or 1
+    if needed > available:
+        raise InputError(
+            f"{workers} workers need {needed} CPUs, this machine has {available}; "
+            "lower --num_workers, or set RAY_ADDRESS to a cluster's."
+        )
+    gpus = _gpus() if use_gpu else workers
+    if workers > gpus:
+        raise InputError(
+            f"{workers} workers need {workers} GPUs, this machine has {gpus}; "
+            "leave out --use_gpu, or set RAY_ADDRESS to a cluster that has them."
+        )
+
+
+def resize_s() -> float:
+    """Seconds between looks for new nodes: $UNREASONABLE_RESIZE_S, or the usual."""
+    given = os.environ.get("UNREASONABLE_RESIZE_S") or str(RESIZE_S)
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InputError(
+            f"UNREASONABLE_RESIZE_S is {given!r}; it must be a number of seconds above 0."
+        )
+    return seconds
+
+
 def started(root: str, run_id: str) -> RunStart:
     """What a run was started with. An unknown or finished run is an InputError."""
     run = runs.run_url(root, run_id)
-    if not runs.is_run(run):
+    # A path would lead out of the folder of runs.
+    if "/" in run_id or not runs.is_run(run):
         newest = storage.names(runs.runs_url(root))[-5:]
         known = ", ".join(newest) or "none"
         raise InputError(f"no run {run_id!r} under {root}; the newest are: {known}.")
@@ -109,3 +159,42 @@ def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
             f"a resumed run keeps its settings; this one had {were}. "
             "Give these, or start a new run."
         )
+
+
+def _check_size(config: TrainConfig, vocab_size: int) -> None:
+    """Refuse a model that no worker could hold.
+
+    It would end a worker without a word, and Ray would start it again.
+    """
+    parameters = _parameters(config, vocab_size)
+    needed = parameters * _BYTES_A_PARAMETER
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = _CLUSTER_BYTES if os.environ.get("RAY_ADDRESS") else memory
+    if needed > available:
+        raise InputError(
+            f"a model of {parameters:,} parameters takes {bytes_of(needed)} to train, and there "
+            f"are {bytes_of(available)}; lower --hidden_size, --num_layers or --embedding_size."
+        )
+
+
+def _parameters(config: TrainConfig, vocab_size: int) -> int:
+    """Parameters of a run's model, without a list of its layers: there may be 10**12 by mistake."""
+    gates = CELLS[config.cell].gates * config.hidden_size
+    inputs = config.embedding_size or vocab_size
+    first = gates * (inputs + config.hidden_size + 2)
+    further = gates * (2 * config.hidden_size + 2)
+    head = vocab_size * (config.hidden_size + 1)
+    return vocab_size * config.embedding_size + first + (config.num_layers - 1) * further + head
+
+
+def _gpus() -> int:
+    # Late: torch takes 3 s, and is asked only for a run that wants a GPU.
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value

@@ -23,7 +23,7 @@ from pipeline.registry.tracking import RUN_TAG, Tracking, best_effort
 from pipeline.training import journal
 from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig, settings_digest
 from pipeline.training.loop import RunResult
-from pipeline.training.on_ray import run_training
+from pipeline.training.on_ray import check_resources, run_training
 from pipeline.training.preflight import RunStart
 
 log = logging.getLogger("unreasonable")
@@ -69,6 +69,7 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     The champion rule decides whether it takes the alias. A run that was asked to stop is not
     registered; it can be resumed.
     """
+    check_resources(config)  # before the run is recorded anywhere
     run_id = config.resume or runs.new_run_id()
     run = runs.run_url(root, run_id)
     tracking = Tracking(root)

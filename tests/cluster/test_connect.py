@@ -117,7 +117,7 @@ def test_a_session_is_ended_when_its_work_fails(ray: Ray) -> None:
 def test_with_an_address_that_cluster_is_used(
     ray: Ray, listener: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for address in (listener, f"ray://{listener}", "auto", "host:port"):
+    for address in (listener, f"ray://{listener}", "auto"):
         monkeypatch.setenv("RAY_ADDRESS", address)
         with ray_session(num_cpus=3, dashboard=False):
             pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,15 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import DamagedError, InputError
 from pipeline.model.about import CorpusReference
+from pipeline.training import preflight
 from pipeline.training.config import TrainConfig
-from pipeline.training.preflight import RunStart, check_run, check_same_settings, started
+from pipeline.training.preflight import (
+    RunStart,
+    check_machine,
+    check_run,
+    check_same_settings,
+    started,
+)
 from tests.training.conftest import SMALL
 
 START = RunStart(CorpusReference("small", "0123", "0123456"), "model", {"seed": 1})
@@ -207,3 +215,40 @@ def test_a_root_that_cannot_be_written_is_refused(root: str) -> None:
     Path(root, "runs").write_text("a file stands where the runs would be")
     with pytest.raises(InputError, match=r"cannot write under .*/runs.*Choose another --root\."):
         check_run(config(), root)
+
+
+def test_what_this_machine_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(preflight, "_gpus", lambda: 1)
+    check_machine(2, 2)
+    check_machine(1, use_gpu=True)
+    with pytest.raises(InputError, match=r"3 workers need 6 CPUs, this machine has 4; lower"):
+        check_machine(3, 2)
+    with pytest.raises(InputError, match=r"2 workers need 2 GPUs, this machine has 1; leave out"):
+        check_machine(2, use_gpu=True)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    check_machine(99, 9, use_gpu=True)  # the cluster is asked once it is connected
+
+
+def test_a_model_is_as_large_as_its_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cell in ("lstm", "gru", "rnn"):
+        for embedding_size in (0, 7):
+            one = config(cell=cell, num_layers=3, hidden_size=11, embedding_size=embedding_size)
+            shapes = one.model(50).shapes().values()
+            assert preflight._parameters(one, 50) == sum(math.prod(shape) for shape in shapes)
+    huge = config(num_layers=10**12)
+    with pytest.raises(InputError, match=r"a model of .* parameters takes .* lower --hidden_size"):
+        preflight._check_size(huge, 50)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(InputError, match="parameters takes"):
+        preflight._check_size(huge, 50)
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf"])
+def test_a_resize_time_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert preflight.resize_s() == preflight.RESIZE_S
+    monkeypatch.setenv("UNREASONABLE_RESIZE_S", "2.5")
+    assert preflight.resize_s() == 2.5
+    monkeypatch.setenv("UNREASONABLE_RESIZE_S", value)
+    with pytest.raises(InputError, match=f"UNREASONABLE_RESIZE_S is '{value}'"):
+        check_machine(1)

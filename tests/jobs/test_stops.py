@@ -58,7 +58,8 @@ class Job:
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints of the only run."""
-        folders = list((self.root / "runs").glob("*"))
+        # Beside it a file may lie that a job has just tried to write: then it is gone again.
+        folders = [each for each in (self.root / "runs").glob("*") if runs.is_run(str(each))]
         if not folders:
             return []
         (run,) = folders

@@ -82,7 +82,6 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "jobs.job_parser": "tests/jobs/test_command.py",
     "jobs.model_actions": "tests/jobs/test_models.py",
     "jobs.schedule": "tests/cluster/test_schedule.py",
-    "jobs.write": "tests/jobs/test_unreasonable.py",
 }
 
 

@@ -187,7 +187,10 @@ class Ledger:
     def entry(self, corpus: str, number: int) -> Entry:
         files = storage.names(storage.join(self.url, corpus))
         if _file(number, "") not in files:
-            raise InputError(f"there is no attempt {corpus}/{number} under {self.url}.")
+            raise InputError(
+                f"no attempt {corpus}/{number} under {self.url}; "
+                "is --root the scheduler's? See --list."
+            )
         return self._entry(corpus, number, files)
 
     def append(self, attempt: Attempt) -> bool:

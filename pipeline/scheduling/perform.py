@@ -101,12 +101,7 @@ def _attempt(ledger: Ledger, which: str) -> Attempt:
     is_written_so = bool(corpus) and is_number
     if not is_written_so:
         raise InputError(f"--perform is {which!r}; it must be CORPUS/NUMBER, such as notes/17.")
-    try:
-        return ledger.entry(corpus, int(number)).attempt
-    except FileNotFoundError:
-        raise InputError(
-            f"no attempt {which} under {ledger.url}; is --root the scheduler's? See --list."
-        ) from None
+    return ledger.entry(corpus, int(number)).attempt
 
 
 def _run(command: list[str], folder: Path) -> Outcome:

@@ -196,6 +196,9 @@ class Noting:
     def has_ended(self, job_id: str) -> bool | None:
         return True
 
+    def output(self, job_id: str) -> str:
+        return ""
+
 
 @pytest.fixture
 def noting(monkeypatch: pytest.MonkeyPatch) -> list[str]:

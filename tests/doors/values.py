@@ -40,12 +40,12 @@ def kinds(config_class: type[Any]) -> dict[str, str]:
     They have tables of their own: a number of steps or minutes, say.
     """
     found = {}
-    for name, hint in get_type_hints(config_class).items():
-        kind = _kind(hint)
+    hints = get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):  # these leave class variables out
+        kind = _kind(hints[field.name])
         if kind:
-            found[name] = kind
-    fields = {field.name for field in dataclasses.fields(config_class)}
-    return {name: kind for name, kind in found.items() if name in fields}
+            found[field.name] = kind
+    return found
 
 
 def wrong(

@@ -239,7 +239,7 @@ def test_what_a_terminal_is_shown() -> None:
         ([FOLDER, "a\udcff"], "prime is not text"),
         ([FOLDER, "a", "--precision=fp16"], "invalid choice: 'fp16'"),
         ([FOLDER, "a", "--lenght=3"], "--lenght"),
-        ([], "model"),
+        ([], "MODEL"),
     ],
 )
 def test_bad_input_is_one_clear_line(

@@ -135,7 +135,8 @@ class Job(Generic[C]):
         names = {each.name for each in dataclasses.fields(self.config_class)}  # type: ignore[arg-type]
         own = Settings.of_texts({name: given[name] for name in names if name in given})
         recipe = recipes.load_recipe(given["recipe"], given["scale"], changes)
-        revised = self.revise(recipe, root, over(recipe[self.section], own))
+        checked = read(self.config_class, over(recipe[self.section], own), self.section)
+        revised = self.revise(recipe, root, checked)
         if revised is not recipe:
             revised = recipes.changed(revised, changes)
         flags = {name: value for name, value in given.items() if name not in names}

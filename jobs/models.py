@@ -54,7 +54,7 @@ def _add_list(action: Parser) -> None:
 
 
 def _add_model(action: Parser, name: str = "model") -> None:
-    action.add_argument(name, metavar="MODEL", help="NAME, NAME@ALIAS or NAME/VERSION")
+    action.add_argument(name, metavar=name.upper(), help="NAME, NAME@ALIAS or NAME/VERSION")
 
 
 def _add_show(action: Parser) -> None:

@@ -57,15 +57,15 @@ class Writable:
             counts[lowest:] = 1
         return cls(vocab, np.cumsum(counts), lowest)
 
-    def tokens(self, text: bytes) -> np.ndarray:
+    def tokens(self, text: bytes, what: str = "") -> np.ndarray:
         """A text as tokens (int64). InputError names symbols that the model cannot write, unknown
-        token or not.
+        token or not; `what` says which text it is.
         """
         symbols = symbols_of(text, self.vocab.unit)
         missing = self.vocab.missing(symbols)
         if missing:
             outside = describe(missing, self.vocab.unit)
-            raise InputError(f"{text[:40]!r} has symbols outside the vocabulary: {outside}.")
+            raise InputError(f"{what}{text[:40]!r} has symbols outside the vocabulary: {outside}.")
         return self.vocab.encode_symbols(symbols).astype(np.int64)
 
 
@@ -81,7 +81,7 @@ class Lanes:
         self.weights = weights
         self.writable = writable
         self.width = width
-        self.stop = writable.tokens(stop)
+        self.stop = writable.tokens(stop, "stop ")
         self.borders = stop_borders(self.stop)
         self.names: list[Hashable] = []
         self.state = StateArrays(

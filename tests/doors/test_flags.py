@@ -120,7 +120,6 @@ BY_HAND: list[tuple[str, list[str], str]] = [
     # ---- sample
     ("sample", ["--model", ""], "model"),
     ("sample", ["--model", "models:/"], "models:/"),
-    ("sample", ["--model", "models:/texts"], "models:/texts"),
     ("sample", ["--model", "models:/texts/99"], "texts/99"),
     ("sample", ["--model", "models:/texts@nobody"], "nobody"),
     ("sample", ["--model", f"models:/texts/{HUGE}"], "texts"),
@@ -233,7 +232,7 @@ def test_a_value_of_another_type_is_refused_by_name(
 def test_what_cannot_be_is_refused_by_name(
     refused: Refused, job: str, arguments: list[str], named: str
 ) -> None:
-    assert named in refused(job, *arguments)
+    assert named.lower() in refused(job, *arguments).lower()
 
 
 def test_there_are_more_than_three_hundred() -> None:

@@ -97,7 +97,6 @@ def test_a_number_beyond_two_to_the_63_is_refused_by_name(
     [
         ("corpora/texts/LATEST", b"\xff\xfe", ["train", "--corpus", "texts"]),
         ("corpora/texts/sources.json", b'{"sources": 5, "state": 1}', ["build_corpus"]),
-        ("runs/other/start.json", b"{}", ["build_corpus", "--keep", "1"]),
         (
             "runs/begun/start.json",
             json.dumps(
@@ -139,7 +138,6 @@ CALLS: list[dict[str, Any]] = [
     *({"prime": value} for value in (*PYTHON["text"], "\ud800", "\x00")),
     *({"stop": value} for value in (*PYTHON["text"], "\ud800", "\x00")),
     *({"unknown": value} for value in PYTHON["choice"]),
-    {"warmth": 1},
     {"temperature": "0.5,0.8"},
     {"lines": 2, "stop": "x"},
 ]
@@ -160,6 +158,13 @@ def test_python_refuses_a_wrong_argument_by_name(model: Model, call: dict[str, A
     named_in(call, caught.value)
     with pytest.raises(InputError):
         next(stream(model, **few))
+
+
+def test_an_argument_that_there_is_not_is_pythons_own_error(model: Model) -> None:
+    with pytest.raises(TypeError, match="warmth"):
+        sample(model, warmth=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="warmth"):
+        stream(model, warmth=1)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("reference", [None, 5, "", "\0", "models:/", "/no/such", [1], b"x"])

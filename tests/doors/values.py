@@ -23,7 +23,7 @@ YAML: dict[str, tuple[Any, ...]] = {
     "bool": ("perhaps", None, [], 2, 1.5),
     "choice": ("nope", None, [1], {"a": 1}, 5),
     "text": (None, [1], {"a": 1}),
-    "texts": ("*.py", None, [1], {"a": 1}, 5, []),
+    "texts": (None, {"a": 1}),  # one text is a list of one, a number the text of it
 }
 # Python values for the requests of a program.
 PYTHON: dict[str, tuple[Any, ...]] = {

@@ -188,7 +188,7 @@ def test_a_job_may_put_other_settings_in_the_recipes_place(ran: Callable[..., Ra
     config, common = ran("--root", "/r", "--bold", revise=revise)
     assert config == TrainSettings(corpus="old", size=5, bold=True)
     assert common.recipe_name == "revised"
-    assert seen[:3] == ["/r", 3, "true"]
+    assert seen[:3] == ["/r", 3, True]
     assert ran("--size", "7", revise=revise)[0].size == 7
 
 

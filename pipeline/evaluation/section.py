@@ -1,0 +1,24 @@
+"""A part of a report: a table with a word about it, and pictures. Whoever renders it escapes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One subject of a report.
+
+    `lead` says how to read it. The first row of `table` is its head; cells are plain text, which may
+    come from a hostile corpus. `plots` are SVG documents of our own making, with no text of a corpus
+    in them.
+    """
+
+    title: str
+    lead: str = ""
+    table: tuple[tuple[str, ...], ...] = ()
+    plots: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"title": self.title, "lead": self.lead, "table": [list(row) for row in self.table]}

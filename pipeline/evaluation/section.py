@@ -10,9 +10,9 @@ from typing import Any
 class Section:
     """One subject of a report.
 
-    `lead` says how to read it. The first row of `table` is its head; cells are plain text, which may
-    come from a hostile corpus. `plots` are SVG documents of our own making, with no text of a corpus
-    in them.
+    `lead` says how to read it. The first row of `table` is its head; cells are plain text, which
+    may come from a hostile corpus. `plots` are SVG documents of our own making, with no text of a
+    corpus in them.
     """
 
     title: str

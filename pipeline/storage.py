@@ -47,6 +47,7 @@ __all__ = [
     "default_root",
     "exists",
     "filesystem",
+    "is_file",
     "is_local",
     "join",
     "modified",
@@ -75,9 +76,21 @@ _BATCH_RANGES = 1024
 
 
 def exists(url: str) -> bool:
-    with reaching(url):
-        fs, path = fresh(url)
-        return bool(fs.exists(path))
+    try:
+        with reaching(url):
+            fs, path = fresh(url)
+            return bool(fs.exists(path))
+    except FileNotFoundError:  # of a chain: the archive that it leads through is missing
+        return False
+
+
+def is_file(url: str) -> bool:
+    try:
+        with reaching(url):
+            fs, path = fresh(url)
+            return bool(fs.isfile(path))
+    except FileNotFoundError:  # the same
+        return False
 
 
 def names(url: str) -> list[str]:

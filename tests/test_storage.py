@@ -225,3 +225,12 @@ def test_a_local_root_is_refused_on_several_nodes(
         storage.check_reachable_by(root, 2)
     monkeypatch.setenv("UNREASONABLE_SHARED_ROOT", "1")
     storage.check_reachable_by(root, 2)
+
+
+def test_what_lies_in_an_archive_that_is_missing_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    assert storage.is_file(str(tmp_path / "file"))
+    assert not storage.is_file(str(tmp_path))
+    inside = f"zip://a.txt::{tmp_path}/missing.zip"
+    assert not storage.exists(inside)
+    assert not storage.is_file(inside)

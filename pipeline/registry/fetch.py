@@ -54,7 +54,9 @@ def fetch_model(reference: str, root: str) -> ModelArtifact:
         return _of_run(run_id, root, _registry(root))
     is_path = not _WORD.fullmatch(reference) or reference in (".", "..")
     # A registered name could end in .zip, but whoever has the file here means the file.
-    is_archive_here = reference.endswith(ARCHIVE_SUFFIX) and _is_file(storage.absolute(reference))
+    is_archive_here = reference.endswith(ARCHIVE_SUFFIX) and storage.is_file(
+        storage.absolute(reference)
+    )
     if is_path or is_archive_here:
         return read_local(storage.absolute(reference))
     return _of_word(reference, root)
@@ -62,7 +64,7 @@ def fetch_model(reference: str, root: str) -> ModelArtifact:
 
 def read_local(url: str) -> ModelArtifact:
     """The model at a URL: a checkpoint's folder, or an archive, which is read as it is."""
-    if not _is_file(url):
+    if not storage.is_file(url):
         return read_artifact(url)
     carried = read_archive(url)
     files = {name: carried.files[name] for name in ARTIFACT}
@@ -135,8 +137,3 @@ def _registry(root: str) -> Models | None:
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return None
     return Models(Tracking(root))
-
-
-def _is_file(url: str) -> bool:
-    fs, path = storage.filesystem(url)
-    return bool(fs.isfile(path))

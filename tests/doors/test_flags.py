@@ -120,6 +120,7 @@ BY_HAND: list[tuple[str, list[str], str]] = [
     # ---- sample
     ("sample", ["--model", ""], "model"),
     ("sample", ["--model", "models:/"], "models:/"),
+    ("sample", ["--model", "zip::0"], "zip::"),
     ("sample", ["--model", "models:/texts/99"], "texts/99"),
     ("sample", ["--model", "models:/texts@nobody"], "nobody"),
     ("sample", ["--model", f"models:/texts/{HUGE}"], "texts"),

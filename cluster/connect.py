@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.worker_lines import show_worker_lines
+from pipeline.errors import says_status
 
 log = logging.getLogger("unreasonable")
 
@@ -89,13 +90,13 @@ def refusal(address: str, error: Exception) -> str:
     text = " ".join(str(error).split())
     lower = text.lower()
     if _is_about_a_token(lower):
-        refused = "403" in lower or "invalid" in lower or "incorrect" in lower
+        refused = says_status(lower, 403) or "invalid" in lower or "incorrect" in lower
         state = "refuses the token" if refused else "asks for a token"
         return (
             f"Ray at {address} {state}: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH "
             "to the cluster's token file."
         )
-    if "403" in lower or "forbidden" in lower:
+    if says_status(lower, 403) or "forbidden" in lower:
         return (
             f"Ray at {address} refuses the token: set RAY_AUTH_TOKEN_PATH "
             "to the cluster's token file."
@@ -204,8 +205,8 @@ def _why_not(address: str | None, error: Exception, ours: str) -> str:
 
 
 def _is_about_a_token(message: str) -> bool:
-    signs = ("401", "unauthenticated", "authentication is enabled but no", "token")
-    return any(sign in message for sign in signs)
+    signs = ("unauthenticated", "authentication is enabled but no", "token")
+    return says_status(message, 401) or any(sign in message for sign in signs)
 
 
 def _is_about_a_version(message: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class InputError(ValueError):
     """Bad input: what is wrong, the value found, what is needed, the next move.
@@ -29,3 +31,8 @@ class DivergedError(InputError):
 
     Every rank finds out at the same step.
     """
+
+
+def says_status(message: str, *codes: int) -> bool:
+    """Whether a message names one of these HTTP statuses, and not a port or number that holds it."""
+    return any(re.search(rf"(?<![\d:.]){code}(?!\d)", message) for code in codes)

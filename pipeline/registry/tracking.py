@@ -21,7 +21,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, M
 
 from pipeline import storage
 from pipeline.corpora.manifest import Corpus
-from pipeline.errors import InputError
+from pipeline.errors import InputError, says_status
 from pipeline.registry.origin import origin_tags
 
 log = logging.getLogger("unreasonable")
@@ -112,7 +112,7 @@ class Tracking:
             raise
         except Exception as error:  # requests', SQLAlchemy's and MLflow's own
             reason = " ".join(str(error).split())[:200]
-            is_refusal = any(word in reason for word in ("authenticated", "401", "403"))
+            is_refusal = "authenticated" in reason or says_status(reason, 401, 403)
             if is_refusal:
                 raise InputError(
                     f"the tracking server at {self.uri} lets nobody in without a name and a "

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from cluster.worker_lines import show_worker_lines
-from pipeline.errors import says_status
 
 log = logging.getLogger("unreasonable")
 
@@ -90,13 +90,13 @@ def refusal(address: str, error: Exception) -> str:
     text = " ".join(str(error).split())
     lower = text.lower()
     if _is_about_a_token(lower):
-        refused = says_status(lower, 403) or "invalid" in lower or "incorrect" in lower
+        refused = _says_status(lower, 403) or "invalid" in lower or "incorrect" in lower
         state = "refuses the token" if refused else "asks for a token"
         return (
             f"Ray at {address} {state}: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH "
             "to the cluster's token file."
         )
-    if says_status(lower, 403) or "forbidden" in lower:
+    if _says_status(lower, 403) or "forbidden" in lower:
         return (
             f"Ray at {address} refuses the token: set RAY_AUTH_TOKEN_PATH "
             "to the cluster's token file."
@@ -206,7 +206,12 @@ def _why_not(address: str | None, error: Exception, ours: str) -> str:
 
 def _is_about_a_token(message: str) -> bool:
     signs = ("unauthenticated", "authentication is enabled but no", "token")
-    return says_status(message, 401) or any(sign in message for sign in signs)
+    return _says_status(message, 401) or any(sign in message for sign in signs)
+
+
+def _says_status(message: str, code: int) -> bool:
+    """Whether a message names an HTTP status, and not a port that holds it."""
+    return bool(re.search(rf"(?<![\d:.]){code}(?!\d)", message))
 
 
 def _is_about_a_version(message: str) -> bool:

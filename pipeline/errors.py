@@ -34,5 +34,5 @@ class DivergedError(InputError):
 
 
 def says_status(message: str, *codes: int) -> bool:
-    """Whether a message names one of these HTTP statuses, and not a port or number that holds it."""
+    """Whether a message names one of these HTTP statuses, and not a port that holds it."""
     return any(re.search(rf"(?<![\d:.]){code}(?!\d)", message) for code in codes)

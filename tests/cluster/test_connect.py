@@ -358,3 +358,10 @@ def test_other_words_of_rays_are_passed_on() -> None:
         assert refusal("h:1", kind("x" * 130)) == f"no Ray at h:1: {up} ({'x' * 120})."
     for text in ("a mismatch", "a version", "y" * 400):
         assert refusal("h:1", RuntimeError(text)) == f"Ray at h:1: {text[:300]}"
+
+
+def test_a_port_that_holds_a_status_is_no_refusal() -> None:
+    for port in (40301, 51401):
+        address = f"127.0.0.1:{port}"
+        said = refusal(address, ConnectionError(f"{address} does not listen"))
+        assert said.startswith(f"no Ray at {address}: ")

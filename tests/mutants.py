@@ -28,10 +28,13 @@ from typing import Any
 MODULES: dict[str, str | tuple[str, ...]] = {
     "pipeline/counter_rng.py": "tests/test_counter_rng.py",
     "pipeline/runs.py": "tests/test_runs.py",
+    "pipeline/corpora/blocks.py": "tests/corpora/test_blocks.py",
     "pipeline/corpora/encode.py": "tests/corpora/test_encode.py",
     "pipeline/corpora/history.py": "tests/corpora/test_history.py",
     "pipeline/corpora/layout.py": "tests/corpora/test_layout.py",
     "pipeline/corpora/retention.py": "tests/corpora/test_retention.py",
+    "pipeline/corpora/shares.py": "tests/corpora/test_shares.py",
+    "pipeline/corpora/splits.py": "tests/corpora/test_splits.py",
     "pipeline/corpora/text.py": "tests/corpora/test_text.py",
     "pipeline/corpora/trace.py": "tests/corpora/test_trace.py",
     "pipeline/corpora/vocab.py": "tests/corpora/test_vocab.py",

@@ -166,3 +166,16 @@ def test_a_chunk_begins_at_a_place_for_a_block() -> None:
 def test_multiples_may_be_passed_over() -> None:
     far = document((20_000, 20_000, [[12_290, 12_290], [12_300, 12_300], [16_390, 16_390]]))
     assert block_starts(far, 4096) == [0, 12_290, 16_390]
+
+
+def test_a_place_in_front_of_a_multiple_begins_no_block() -> None:
+    assert block_starts(document((9000, 9000, [[4095, 4095], [4200, 4200]])), 4096) == [0, 4200]
+    later = document((4095, 4095, []), (5000, 5000, [[200, 200]]))
+    assert block_starts(later, 4096) == [0, 4295]
+
+
+def test_no_place_is_looked_for_beyond_the_marks() -> None:
+    marks = ("x" * 3071 + "\u0301" * 600 + "abc").encode()
+    assert safe_cuts(marks)[0] == 3072 + 512 + 1  # between two marks of two bytes each
+    broken = b"x" * 2048 + b"\x80" * 2000 + b"x" * 100
+    assert safe_cuts(broken)[0] == 3072 + 512

@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.progress import bytes_of, duration
 
 if TYPE_CHECKING:
-    from pipeline.corpora.vocab import Vocab
+    pass
 
 
 def flags(parser: Parser) -> None:
@@ -35,6 +35,7 @@ def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
     from cluster.connect import node_count, ray_session
     from pipeline.corpora import retention
     from pipeline.corpora.build import build_corpus, up_to_date
+    from pipeline.registry.fetch import frozen_vocab
     from pipeline.storage import check_reachable_by, check_writable
     from pipeline.tasks import ray_runner
 
@@ -44,7 +45,7 @@ def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
                 f"{flag} is {common.flags[flag]}; it must be at least 0 and below 2**31."
             )
     force = common.flags["force"]
-    frozen = _model_vocab(config, common)
+    frozen = frozen_vocab(config.vocab_from, common.root)
     # Looked at before Ray starts, which takes 5-10 s: sources that have not changed take one.
     result = None if force else up_to_date(config, common.root, frozen)
     if result is None:
@@ -58,17 +59,6 @@ def build(config: CorpusConfig, common: Common) -> dict[str, Any]:
         common.root, config.name, common.flags["keep"], lambda name: _used_by(common.root, name)
     )
     return {**result.to_json(), "removed": removed}
-
-
-def _model_vocab(config: CorpusConfig, common: Common) -> Vocab | None:
-    """The vocabulary of the model that vocab_from names; None when it names no model."""
-    if not config.vocab_from.startswith("models:/"):
-        return None
-    from pipeline.model.artifact import parse_vocab
-    from pipeline.registry.fetch import fetch_model
-
-    artifact = fetch_model(config.vocab_from, common.root)
-    return parse_vocab(artifact.files, artifact.uri)
 
 
 def _used_by(root: str, name: str) -> dict[str, list[str]]:

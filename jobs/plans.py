@@ -19,12 +19,10 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.forecast import BuildOptions, CorpusForecast
 from pipeline.corpora.forecast import forecast as corpus_forecast
 from pipeline.corpora.manifest import latest, split_reference
-from pipeline.errors import InputError
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from pipeline.corpora.vocab import Vocab
     from pipeline.training.forecast import Text
 
 log = logging.getLogger("unreasonable")
@@ -34,9 +32,10 @@ HOUSE = Path(__file__).parent.parent
 
 def corpus_plan(config: CorpusConfig, common: Common) -> dict[str, Any]:
     """What jobs/build_corpus.py would build."""
+    from pipeline.registry.fetch import frozen_vocab
     from pipeline.registry.looking import existing_uri
 
-    frozen = _model_vocab(config, common.root)
+    frozen = frozen_vocab(config.vocab_from, common.root)
 
     def models(name: str) -> dict[str, list[str]]:
         """Versions that registered models learned, asked only where a version could go."""
@@ -169,21 +168,6 @@ def _model_name(config: TrainConfig, common: Common) -> str:
     name, _ = split_reference(config.corpus)
     is_own = name == common.recipe["corpus"].get("name")
     return common.recipe_name if config.resume or is_own else name
-
-
-def _model_vocab(config: CorpusConfig, root: str) -> Vocab | None:
-    """The vocabulary of the model that vocab_from names; None when it names no model."""
-    if not config.vocab_from.startswith("models:/"):
-        return None
-    from pipeline.model.artifact import parse_vocab
-    from pipeline.registry.looking import existing_uri
-
-    if existing_uri(root) is None:
-        raise InputError(f"no model {config.vocab_from}: nothing is registered under {root}.")
-    from pipeline.registry.fetch import fetch_model
-
-    artifact = fetch_model(config.vocab_from, root)
-    return parse_vocab(artifact.files, artifact.uri)
 
 
 def _cpus() -> int | None:

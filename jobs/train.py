@@ -51,9 +51,11 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
 
         if missing:
             from pipeline.corpora.build import build_corpus
+            from pipeline.registry.fetch import frozen_vocab
             from pipeline.tasks import ray_runner
 
-            build_corpus(missing, common.root, ray_runner())
+            frozen = frozen_vocab(missing.vocab_from, common.root)
+            build_corpus(missing, common.root, ray_runner(), frozen=frozen)
         corpus = check_run(config, common.root)
         trained = run_experiment(config, common.root, _model_name(config, common), corpus)
     _say_where(trained, common.root)

@@ -81,8 +81,8 @@ class CorpusConfig:
     min_count: int = 1
     """symbols that occur less often become one unknown token"""
     vocab_from: str = ""
-    """freeze the vocabulary of a corpus (NAME or NAME@VERSION), or of a model
-    (models:/NAME@ALIAS)"""
+    """freeze the vocabulary of a corpus (NAME or NAME@VERSION), or of a model (NAME where no corpus
+    is called so, models:/NAME)"""
     order: Literal["auto", "hash", "path"] = "auto"
     """document order: by hash of (seed, path), or by path; auto: hash for several documents"""
     split: Literal["auto", "block", "document", "tail"] = "auto"

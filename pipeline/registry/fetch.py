@@ -17,11 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import runs, storage
+from pipeline.corpora.manifest import latest, split_reference
 from pipeline.errors import InputError
-from pipeline.model.artifact import ARTIFACT, ModelArtifact, check_artifact, read_artifact
+from pipeline.model.artifact import (
+    ARTIFACT,
+    ModelArtifact,
+    check_artifact,
+    parse_vocab,
+    read_artifact,
+)
 from pipeline.registry.archive import read_archive
 
 if TYPE_CHECKING:
+    from pipeline.corpora.vocab import Vocab
     from pipeline.registry.models import Models, ModelVersion
 
 log = logging.getLogger("unreasonable")
@@ -69,6 +77,27 @@ def read_local(url: str) -> ModelArtifact:
     carried = read_archive(url)
     files = {name: carried.files[name] for name in ARTIFACT}
     return check_artifact(carried.name, carried.version, url, files)
+
+
+def frozen_vocab(reference: str, root: str) -> Vocab | None:
+    """The vocabulary of the model that a corpus's vocab_from names. None when it is empty, or names
+    a corpus: corpora resolve those themselves.
+
+    A bare name is a corpus where there is one of that name, else a model.
+    """
+    is_model = reference.startswith("models:")
+    name, _ = split_reference(reference)
+    if not reference or (not is_model and latest(root, name)):
+        return None
+    try:
+        artifact = fetch_model(reference, root)
+    except InputError as error:
+        if is_model:
+            raise
+        raise InputError(
+            f"vocab_from {reference!r} is no corpus under {root}, and {error}"
+        ) from None
+    return parse_vocab(artifact.files, artifact.uri)
 
 
 def registered_artifact(models: Models, version: ModelVersion) -> ModelArtifact:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.corpora.build import BuildResult, build_corpus
 from pipeline.evaluation.baselines import baselines
+from pipeline.registry.fetch import frozen_vocab
 from pipeline.reproducing.recipe import Recipe
 from pipeline.sampling.job import SampleResult
 from pipeline.sampling.run import run_sampling
@@ -72,7 +73,8 @@ def reproduce(recipe: Recipe, root: str, run: Runner, times: StageTimes) -> Repr
     """
     # An unchanged source is not read again, a trained model not trained again, files that are there
     # not written again: a recipe that was killed goes on where it was.
-    built = build_corpus(recipe.corpus, root, run)
+    frozen = frozen_vocab(recipe.corpus.vocab_from, root)
+    built = build_corpus(recipe.corpus, root, run, frozen=frozen)
     times.done("corpus")
     corpus = check_run(recipe.train, root)
     trained = ensure_trained(recipe.train, root, recipe.name, corpus)

@@ -361,6 +361,8 @@ def test_a_division_is_all_that_decides() -> None:
     )  # fmt: skip
     # Bytes are decoded for NFC alone; only then anything is replaced.
     assert Division.of(BLOCKS, {**SETTINGS, "nfc": True}).replaces
+    assert Division.of(BLOCKS, {**SETTINGS, "nfc": True}).nfc is True
+    assert blocks.nfc is False
     assert Division.of(BLOCKS, {**SETTINGS, "unit": "char"}).replaces
     assert not Division.of(BLOCKS, {**SETTINGS, "unit": "char", "decoding": "skip"}).replaces
     whole = Division.of(WHOLE, SETTINGS)
@@ -375,3 +377,13 @@ def test_divisions_say_what_differs() -> None:
     assert one.differences(other) == ["seed 3, not 4", "val 0.1, not 0.2"]
     large = Division.of(SplitRule("block", LARGE_BLOCK), SETTINGS)
     assert one.differences(large) == ["block_bytes 2048, not 1048576"]
+
+
+def test_a_tail_runs_over_many_documents() -> None:
+    these = [blocky(name, tokens) for name, tokens in (("a", 10), ("b", 20), ("c", 5), ("d", 40))]
+    found = split(these, SplitRule("tail"), 1, val=30, test=4)
+    assert found == {
+        "train": [("a", 0, 11), ("b", 0, 21), ("c", 0, 6), ("d", 0, 7)],
+        "val": [("d", 7, 37)],
+        "test": [("d", 37, 41)],
+    }

@@ -24,6 +24,7 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
 from pipeline.errors import InputError
 from pipeline.model.about import CorpusReference
+from pipeline.registry.fetch import frozen_vocab
 from pipeline.registry.models import corpus_references
 from pipeline.reproducing import report, stages
 from pipeline.tasks import run_here
@@ -192,14 +193,17 @@ def test_a_corpus_can_take_a_models_vocabulary(tmp_path: Path, texts: Path) -> N
     config = CorpusConfig(
         name="small", source=str(tmp_path / "t.txt"), vocab_from=version.uri, val=0.0, test=0.0
     )
-    common = Common(root=root, recipe={}, flags={})
-    vocab = build_corpus._model_vocab(config, common)
+    vocab = frozen_vocab(config.vocab_from, root)
     build(config, root, frozen=vocab)
     assert open_corpus(root, "small").vocab == open_corpus(root, "texts").vocab
-    # Who names a corpus, or nothing, names no model.
-    for vocab_from in ("texts", ""):
-        other = CorpusConfig(name="small", source="x", vocab_from=vocab_from)
-        assert build_corpus._model_vocab(other, common) is None
+    # Who names a corpus, or nothing, names no model; a name that is no corpus is a model's.
+    for vocab_from in ("texts", f"texts@{open_corpus(root, 'texts').version}", ""):
+        assert frozen_vocab(vocab_from, root) is None
+    shutil.rmtree(f"{root}/corpora/texts")
+    assert frozen_vocab("texts", root) == vocab
+    with pytest.raises(InputError, match="vocab_from 'nobody' is no corpus under .* and no model"):
+        frozen_vocab("nobody", root)
+    build(CorpusConfig(name="texts", source=str(texts), val=0.2, test=0.0), root)
     # The corpus that a model or a run learned is not removed.
     corpus = open_corpus(root, "texts")
     assert build_corpus._used_by(root, "texts") == corpus_references(root, "texts")

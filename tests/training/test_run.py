@@ -23,7 +23,7 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import Corpus, open_corpus
 from pipeline.errors import DamagedError, InputError
 from pipeline.registry.champion import score_on
-from pipeline.registry.fetch import fetch_model
+from pipeline.registry.fetch import fetch_model, frozen_vocab
 from pipeline.registry.models import Models, corpus_references
 from pipeline.registry.origin import git_commit
 from pipeline.registry.tracking import Tracking
@@ -175,15 +175,12 @@ def test_mlflow_itself_samples_what_our_job_samples(
 def test_a_corpus_can_take_a_models_vocabulary(
     trained: TrainedRun, home: str, tmp_path: Path, texts_corpus: Corpus
 ) -> None:
-    from jobs.build_corpus import _model_vocab
-    from jobs.command import Common
-
     (tmp_path / "t.txt").write_bytes(b"def f(x):\n    return x\n")
     source = str(tmp_path / "t.txt")
     config = CorpusConfig(
         name="borrowed", source=source, vocab_from=trained.model, val=0.0, test=0.0
     )
-    vocab = _model_vocab(config, Common(root=home, recipe={}, flags={}))
+    vocab = frozen_vocab(config.vocab_from, home)
     build_corpus(config, home, frozen=vocab)
     assert open_corpus(home, "borrowed").vocab == texts_corpus.vocab
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,7 +202,7 @@ def test_a_corpus_can_take_a_models_vocabulary(tmp_path: Path, texts: Path) -> N
         assert frozen_vocab(vocab_from, root) is None
     shutil.rmtree(f"{root}/corpora/texts")
     assert frozen_vocab("texts", root) == vocab
-    with pytest.raises(InputError, match="vocab_from 'nobody' is no corpus under .* and no model"):
+    with pytest.raises(InputError, match=r"vocab_from 'nobody' is no corpus under .* and no model"):
         frozen_vocab("nobody", root)
     build(CorpusConfig(name="texts", source=str(texts), val=0.2, test=0.0), root)
     # The corpus that a model or a run learned is not removed.

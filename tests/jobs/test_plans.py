@@ -153,7 +153,7 @@ def test_schedules_are_planned(tmp_path: Path, log: pytest.LogCaptureFixture) ->
 def test_a_vocabulary_of_a_model_that_is_not_there_is_refused(tmp_path: Path, text: Path) -> None:
     given = common(tmp_path / "root", text)
     config = CorpusConfig(name="mine", source=str(text), vocab_from="models:/m@champion")
-    with pytest.raises(InputError, match="no model models:/m@champion: nothing is registered"):
+    with pytest.raises(InputError, match="no model 'models:/m@champion': nothing is registered"):
         plans.corpus_plan(config, given)
 
 

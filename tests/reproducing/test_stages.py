@@ -43,8 +43,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     made: list[tuple[Any, ...]] = []
 
     def noted(name: str, result: Any) -> None:
-        def call(*given: Any) -> Any:
-            made.append((name, *given))
+        def call(*given: Any, **options: Any) -> Any:
+            made.append((name, *given, *options.values()))
             return result
 
         monkeypatch.setattr(stages, name, call)
@@ -62,7 +62,7 @@ def test_every_stage_gets_what_the_one_before_it_made(calls: list[tuple[Any, ...
     done = reproduce(RECIPE, "/root", "runner", times)  # type: ignore[arg-type]
     sample = SampleConfig(model="models:/mine/3", num_chars=7)  # the model that was trained
     assert calls == [
-        ("build_corpus", RECIPE.corpus, "/root", "runner"),
+        ("build_corpus", RECIPE.corpus, "/root", "runner", None),
         ("check_run", RECIPE.train, "/root"),
         ("ensure_trained", RECIPE.train, "/root", "mine", "the corpus"),
         ("run_sampling", sample, "/root", contextlib.nullcontext),

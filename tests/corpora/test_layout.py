@@ -292,3 +292,11 @@ def test_a_separator_alone_is_no_part_of_a_document() -> None:
         ("d01", "test", 0, 2, 1),
     ]
     assert layout.placed[0] == Placed(layout.placed[0].document, "train", 0, 0, 2, 0)
+
+
+def test_a_split_of_a_separator_alone_has_no_documents() -> None:
+    for tokens in (1, 2):
+        layout = planned(
+            documents([tokens, 3]), 2, split="tail", order="path", train=tokens, val=2, test="rest"
+        )
+        assert parts(layout) == [("d00", "train", 0, 0, tokens), ("d01", "test", 0, 0, 3)]

@@ -348,3 +348,12 @@ def test_bytes_that_are_no_text_are_infinitely_hard_for_a_model_of_characters(
     build_corpus(config, str(tmp_path / "root"))
     corpus = open_corpus(str(tmp_path / "root"), "latin")
     assert scored(Vocab("char", range(32, 256)), corpus) == math.inf
+
+
+def test_a_name_that_is_no_text_can_be_shown(
+    documents: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(champion, "moved_documents", lambda *_: [b"caf\xe9", b"other"])
+    assert champion._edits(documents, documents) == (
+        "2 of its documents were edited, which moves text between blocks (caf\ufffd)"
+    )

@@ -110,6 +110,9 @@ def decode_streams(engine: Engine, streams: list[bytes], lengths: list[int]) -> 
             raise DamagedError("its streams were not written with these probabilities.")
         for lane, symbols in enumerate(codes.symbols(block.T)):
             pieces[lane].append(symbols)
+        if range_coder.is_beyond(coder):
+            # Zeros behind a stream's end could go on for as many symbols as a file claims.
+            break
     if not range_coder.has_ended(coder):
         raise DamagedError("its streams do not end with their last symbols.")
     empty = codes.symbols(np.empty(0, np.int64))
@@ -212,7 +215,7 @@ def _decode(
                 place += 1
             frequency = np.uint64(frequencies[place])
             range_coder.take(lane, below, frequency, total, coder, data)
-            code = place
+            code: Any = place
             if place == _place(-1, symbols, rule.escapes):
                 count = np.uint64(rule.alternatives)
                 symbol = range_coder.place_in(lane, count, coder)
@@ -244,7 +247,7 @@ def _quantise(logits: Any, symbols: int, frequencies: Any) -> int:
     impossible. Sums are of integers: nothing depends on their order.
     """
     highest = np.float64(logits[:symbols].max())
-    total = 0
+    total: Any = 0
     for token in range(symbols):
         weight = exp(np.float64(logits[token]) - highest) * _WEIGHT
         frequency = np.int64(weight) + 1

@@ -75,6 +75,11 @@ def has_ended(made: Reading) -> bool:
     return bool((made.at - made.stop == _READ_AHEAD - 1).all())
 
 
+def is_beyond(made: Reading) -> bool:
+    """Whether a lane has read more than an encoder could have written."""
+    return bool((made.at - made.stop > _READ_AHEAD - 1).any())
+
+
 @compiled
 def encode(lane: int, below: Any, frequency: Any, total: Any, coder: Any, out: Any) -> None:
     """Write a number: `frequency` of `total`, with `below` in front of it (all uint64)."""

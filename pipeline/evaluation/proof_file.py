@@ -78,7 +78,9 @@ def to_bytes(header: ProofHeader, streams: list[bytes]) -> bytes:
     """A proof file. InputError for a stream of 4 GiB."""
     longest = max(len(stream) for stream in streams)
     if longest > _LONGEST_STREAM:
-        raise InputError(f"a stream has {longest:,} bytes, a proof file takes 4 GiB; split the text.")
+        raise InputError(
+            f"a stream has {longest:,} bytes, a proof file takes 4 GiB; split the text."
+        )
     name = header.model.encode()[: (1 << 16) - 1]
     fixed = _FIXED.pack(
         FORMAT,
@@ -98,8 +100,9 @@ def to_bytes(header: ProofHeader, streams: list[bytes]) -> bytes:
 
 
 def from_bytes(data: bytes, url: str) -> ProofFile:
-    """The parts of a proof file. InputError for another file or format, DamagedError for one that is
-    cut short or changed.
+    """The parts of a proof file.
+
+    InputError for another file or format, DamagedError for one that is cut short or changed.
     """
     if data[: len(MAGIC)] != MAGIC:
         # A file cut within the magic, too, says nothing of what it was.
@@ -125,7 +128,9 @@ def _check_format(number: int, url: str) -> None:
 
 def _parsed(fields: tuple, content: bytes, url: str) -> ProofFile:
     """A file whose digest is right. It may still be anybody's: nothing in it is believed."""
-    arithmetic, precision, weight_bits, count, text_bytes, symbols, sha256, digest, name = fields[1:]
+    arithmetic, precision, weight_bits, count, text_bytes, symbols, sha256, digest, name = fields[
+        1:
+    ]
     if (arithmetic, precision, weight_bits) != (ARITHMETIC, _INT8, WEIGHT_BITS):
         raise InputError(
             f"{url} was coded by arithmetic {arithmetic} in int{precision} with weights of "

@@ -214,11 +214,12 @@ def _encodings(
 
 def _compared(text: bytes, symbols: int, parts: list[_Encoded], zstd: int) -> Compared:
     scores = [part.scored_bits for part in parts if part.scored_bits is not None]
+    has_score = len(scores) == len(parts)
     return Compared(
-        scored=sum(scores) / 8 if len(scores) == len(parts) else None,
+        scored=sum(scores) / 8 if has_score else None,
+        chars_per_sec=_rate(symbols, [part.scoring_s for part in parts]) if has_score else None,
         xz=xz_bytes(text),
         zstd=zstd,
-        chars_per_sec=_rate(symbols, [part.scoring_s for part in parts]),
     )
 
 

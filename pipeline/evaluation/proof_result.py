@@ -18,15 +18,15 @@ _ZSTD_WINDOW_LOG = 27  # of zstd --long
 class Compared:
     """What a proof file's size is held against, in bytes.
 
-    `scored` is the engine's plain score of the same streams in int8; None where symbols outside the
-    vocabulary have no unknown token, as no score covers those. `chars_per_sec` is that score's, of
-    one worker.
+    `scored` is the engine's plain score of the same streams in int8, `chars_per_sec` that score's
+    rate, of one worker. Both are None where symbols outside the vocabulary have no unknown token,
+    as no score covers those.
     """
 
     scored: float | None
+    chars_per_sec: float | None
     xz: int
     zstd: int
-    chars_per_sec: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def _lead(result: ProofResult) -> str:
         "each from a zero state; --decode turns the file into the text again."
     )
     speed = f"Coded at {result.chars_per_sec:,.0f} characters a second on one core"
-    if result.compared:
+    if result.compared and result.compared.chars_per_sec:
         speed += f", scored at {result.compared.chars_per_sec:,.0f}"
     sentences = [made, f"{speed}."]
     if result.outside:

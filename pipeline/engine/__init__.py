@@ -6,6 +6,7 @@ an order of its own.
                                                          kernels, step, arithmetic, tiles (compiled)
 
     compiling (the cache of compiled code)   cuda (the same on a GPU)   precision (int8 or fp32)
+    coding, range_coder (a text as what the engine's probabilities leave of it, and back)
 
 It lies below registry and training: previews, registration, MLflow's model, sampling and scoring
 all use it.

@@ -9,6 +9,7 @@ from typing import Any
 
 FINDINGS = 100  # of one check; a text of nothing but faults must not fill the memory
 EXCERPT = 80  # bytes of a finding's text
+_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,10 @@ class Tally:
 def excerpt(text: bytes) -> str:
     """The start of a text as a report can show it: one line, no control characters."""
     shown = text[:EXCERPT].decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in shown)
+    return "".join(
+        char if char.isprintable() else _NAMED.get(char, "\N{REPLACEMENT CHARACTER}")
+        for char in shown
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from pipeline.evaluation.structure.findings import (
 
 WINDOW = 16  # bytes that are compared at once; shorter periods are found as well
 TIMES = 3  # a loop says the same thing at least so often
-SHORTEST = 64  # bytes: a row of dashes is no loop
+SHORTEST = 128  # bytes: a row of dashes is no loop
 LONGEST_PERIOD = 2_000
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
@@ -90,7 +90,7 @@ def loops(text: bytes) -> list[Loop]:
         period = int(distance[at])
         if at < free or text[at - period : at + period] != text[at : at + 2 * period]:
             continue
-        start = _first(text, at - period, period, free)
+        start = _first(text, max(at - period, free), period, free)
         end = _last(text, at + 2 * period, period)
         if end - start >= max(TIMES * period, SHORTEST):
             found.append(Loop(start, end, period))

@@ -111,17 +111,17 @@ class Balance:
         elif outcome.how == "unclosed":
             self.openers.fails(file, at, f"{outcome.name} is not closed", here)
         elif outcome.how == "stray":
-            self.closers.fails(file, at, f"{outcome.name} closes nothing", here)
+            self.closers.fails(file, at, "closes nothing", here)
         else:
             closed = outcome.how == "closed"
             if closed:
                 self.openers.holds()
             elif self.wrong_closes:
-                kind = f"{outcome.expected} is closed by {outcome.name}"
+                kind = f"{outcome.expected} is closed as {outcome.name}"
                 opened = text[outcome.opener : outcome.opener + EXCERPT]
                 self.openers.fails(file, outcome.opener, kind, opened)
             distance = at - outcome.opener
-            kind = f"{outcome.name} closes {outcome.expected} from {outcome.opener}"
+            kind = f"closes {outcome.expected} of byte {outcome.opener}"
             for tally in (self.closers, self.bins[bisect_left(DISTANCES, distance)]):
                 if closed:
                     tally.holds()

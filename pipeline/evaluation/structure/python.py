@@ -24,6 +24,7 @@ from pipeline.evaluation.structure.python_lines import (
 # What a hostile text makes of the parser: too deep, NULs, numbers too long.
 _REFUSALS = (SyntaxError, ValueError, MemoryError, RecursionError)
 _BUILTINS = frozenset(dir(builtins)) | {"__file__", "__class__", "__module__", "__qualname__"}
+ANYTHING = b"*"
 _DEFINES = re.compile(rb"(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)")
 _IMPORTS = re.compile(rb"(?:from\b[^\n]*?\b)?import\b([\s\S]*)")
 _WORD = re.compile(rb"[^\W\d]\w*")
@@ -38,6 +39,7 @@ _NAMED = (
     ast.MatchStar,
 )
 FUNCTION_SIZE = 1 << 16  # bytes
+MOST_FUNCTIONS = 5_000  # of all files; each takes 0.4 ms, so that 2 MB of tiny ones took 50 s
 FILE_SIZE = 1 << 19  # bytes; ast makes about 200 MB of so much hostile text
 
 
@@ -73,7 +75,7 @@ def look(texts: Texts, known: None) -> Found:
         for string in unclosed:
             shown = text[string.start : string.start + EXCERPT]
             tallies.strings.fails(file, string.start, "string is not closed", shown)
-        brackets.add(file, code, bracket_events(code))
+        brackets.add(file, text, bracket_events(code))
         lines = list(logical_lines(code))
         _count_indentation(file, text, lines, tallies.indented)
         _count_file(file, text, lines, tallies)
@@ -81,18 +83,23 @@ def look(texts: Texts, known: None) -> Found:
         for definition in definitions(lines):
             _count_function(file, text, definition, names, tallies)
     order = [each for each in vars(tallies).values() if isinstance(each, Tally)]
-    note = f"{tallies.skipped} files or functions were too long to parse."
+    note = f"{tallies.skipped} files or functions were too long or too many to parse."
     notes = (note,) if tallies.skipped else ()
     return joined([Found(checks=finished(order), notes=notes), brackets.found()])
 
 
 def file_names(lines: list[Line]) -> frozenset[str]:
-    """Names that a file defines outside of its functions, as far as lines show."""
+    """Names that a file defines outside of its functions, as far as lines show.
+
+    ANYTHING among them says that another module's names are there too, whatever they are.
+    """
     names: set[bytes] = set()
     for line in lines:
         code = line.code.strip()
         if match := _IMPORTS.match(code):
             names.update(_WORD.findall(match.group(1)))
+            if b"*" in match.group(1):
+                names.add(ANYTHING)
         elif line.indent == 0 or b"global" in code[:6]:
             for pattern in (_DEFINES, _ASSIGNS, _FOR_OR_WITH):
                 if match := pattern.match(code):
@@ -102,6 +109,8 @@ def file_names(lines: list[Line]) -> frozenset[str]:
 
 def undefined_names(tree: symtable.SymbolTable, known: frozenset[str]) -> tuple[set[str], int]:
     """Names that a function reads and nobody defines, and how many names it reads in all."""
+    if ANYTHING.decode() in known:
+        return set(), 0  # which names there are cannot be seen here
     undefined: set[str] = set()
     read: set[str] = set()
     stack = [tree]
@@ -218,7 +227,7 @@ def _count_function(
     file: str, text: bytes, definition: Definition, names: frozenset[str], to: _Tallies
 ) -> None:
     body = text[definition.start : definition.end]
-    if len(body) > FUNCTION_SIZE:
+    if len(body) > FUNCTION_SIZE or to.functions.out_of == MOST_FUNCTIONS:
         to.skipped += 1
         return
     # A method stands deeper than the margin: it is parsed inside of a block.

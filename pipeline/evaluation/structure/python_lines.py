@@ -87,8 +87,10 @@ def masked(text: bytes) -> tuple[bytes, list[Quoted], int]:
 
 
 def logical_lines(code: bytes) -> Iterator[Line]:
-    """Lines of masked code that hold something. A `def` begins a line whatever is open before it,
-    so that one bracket that is never closed does not swallow a text.
+    """Lines of masked code that hold something.
+
+    A `def` begins a line whatever is open before it, and so does what stands at the margin behind
+    a block: one bracket that is never closed does not swallow a text.
     """
     depth = 0
     start = -1
@@ -100,7 +102,7 @@ def logical_lines(code: bytes) -> Iterator[Line]:
         line_start = at
         at += len(physical) + 1
         bare = physical.strip()
-        if start >= 0 and bool(_BLOCK.match(bare)):
+        if start >= 0 and (_BLOCK.match(bare) or _leaves_block(physical, parts)):
             yield _line(start, end, parts)
             start = -1
             depth = 0
@@ -119,6 +121,12 @@ def logical_lines(code: bytes) -> Iterator[Line]:
             start = -1
     if start >= 0:
         yield _line(start, end, parts)
+
+
+def _leaves_block(physical: bytes, parts: list[bytes]) -> bool:
+    """Whether a line stands at the margin while brackets of a deeper one are open."""
+    is_at_margin = physical[:1].isalpha() or physical[:1] in (b"_", b"@")
+    return is_at_margin and parts[0][:1].isspace()
 
 
 def indentation_faults(lines: list[Line]) -> Iterator[tuple[Line, str]]:

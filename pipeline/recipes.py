@@ -38,7 +38,7 @@ def recipe_names() -> list[str]:
 def load_recipe(
     reference: str, scale: str = "", changes: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """A recipe by name, path or URL, its scale applied: {name, kind, corpus, train, sample, reproduce}.
+    """A recipe by name, path or URL, its scale applied: name, kind, and every one of SECTIONS.
 
     `kind` is "" where neither the recipe nor the one that lends its corpus says one.
 

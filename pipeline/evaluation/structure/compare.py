@@ -141,8 +141,7 @@ def section(result: StructureResult) -> Section:
             for check in report.checks:
                 rows.setdefault(check.name, [check.name]).append(_share(check))
             for figure in report.figures:
-                shown = "-" if figure.value is None else f"{figure.value:,.3g}"
-                rows.setdefault(figure.name, [figure.name]).append(shown)
+                rows.setdefault(figure.name, [figure.name]).append(_shown(figure.value))
     notes = dict.fromkeys(
         note for group in result.groups for note in (*group.samples.notes, *group.control.notes)
     )
@@ -169,6 +168,12 @@ def places(result: StructureResult) -> Section:
 
 def _title(group: Group) -> str:
     return "samples" if group.temperature is None else f"temperature {group.temperature:g}"
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
 
 
 def _share(check: Check) -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import builtins
 import re
 import symtable
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipeline.evaluation.structure.findings import EXCERPT, Found, Tally, Texts, finished, joined
@@ -20,24 +18,15 @@ from pipeline.evaluation.structure.python_lines import (
     logical_lines,
     masked,
 )
+from pipeline.evaluation.structure.python_names import ANYTHING, read_before_set, undefined_names
 
 # What a hostile text makes of the parser: too deep, NULs, numbers too long.
 _REFUSALS = (SyntaxError, ValueError, MemoryError, RecursionError)
-_BUILTINS = frozenset(dir(builtins)) | {"__file__", "__class__", "__module__", "__qualname__"}
-ANYTHING = b"*"
 _DEFINES = re.compile(rb"(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)")
 _IMPORTS = re.compile(rb"(?:from\b[^\n]*?\b)?import\b([\s\S]*)")
 _WORD = re.compile(rb"[^\W\d]\w*")
 _ASSIGNS = re.compile(rb"([\w\s,.*()\[\]]+?)(?::[^=\n]*)?=(?!=)")
 _FOR_OR_WITH = re.compile(rb"(?:for|with|except|global)\b([^\n]*)")
-_NAMED = (
-    ast.FunctionDef,
-    ast.AsyncFunctionDef,
-    ast.ClassDef,
-    ast.ExceptHandler,
-    ast.MatchAs,
-    ast.MatchStar,
-)
 FUNCTION_SIZE = 1 << 16  # bytes
 MOST_FUNCTIONS = 5_000  # of all files; each takes 0.4 ms, so that 2 MB of tiny ones took 50 s
 FILE_SIZE = 1 << 19  # bytes; ast makes about 200 MB of so much hostile text
@@ -94,85 +83,23 @@ def file_names(lines: list[Line]) -> frozenset[str]:
     ANYTHING among them says that another module's names are there too, whatever they are.
     """
     names: set[bytes] = set()
+    blocks: list[tuple[int, bool]] = []  # indentation, and whether it is inside of a def or class
     for line in lines:
         code = line.code.strip()
+        while blocks and blocks[-1][0] >= line.indent:
+            blocks.pop()
+        is_inside = bool(blocks) and blocks[-1][1]
+        if code.endswith(b":"):
+            blocks.append((line.indent, is_inside or bool(_DEFINES.match(code))))
         if match := _IMPORTS.match(code):
             names.update(_WORD.findall(match.group(1)))
             if b"*" in match.group(1):
-                names.add(ANYTHING)
-        elif line.indent == 0 or b"global" in code[:6]:
+                names.add(ANYTHING.encode())
+        elif not is_inside or code.startswith(b"global"):
             for pattern in (_DEFINES, _ASSIGNS, _FOR_OR_WITH):
                 if match := pattern.match(code):
                     names.update(_WORD.findall(match.group(1)))
     return frozenset(name.decode("utf-8", "replace") for name in names)
-
-
-def undefined_names(tree: symtable.SymbolTable, known: frozenset[str]) -> tuple[set[str], int]:
-    """Names that a function reads and nobody defines, and how many names it reads in all."""
-    if ANYTHING.decode() in known:
-        return set(), 0  # which names there are cannot be seen here
-    undefined: set[str] = set()
-    read: set[str] = set()
-    stack = [tree]
-    while stack:
-        scope = stack.pop()
-        stack.extend(scope.get_children())
-        if scope is tree:
-            continue  # the module that holds nothing but the function
-        for symbol in scope.get_symbols():
-            if not symbol.is_referenced():
-                continue
-            name = symbol.get_name()
-            read.add(name)
-            if symbol.is_global() and name not in known and name not in _BUILTINS:
-                undefined.add(name)
-    own = set(tree.get_identifiers())
-    return undefined - own, len(read)
-
-
-def read_before_set(function: ast.AST) -> Iterator[tuple[str, int, int, bool]]:
-    """A function's local names: name, line and column of the first time it is read, and whether
-    it is read there before any line sets it.
-
-    Only names that assignments, loops and `with` set, and only in the function's own scope: an
-    inner one runs later.
-    """
-    stored: dict[str, tuple[int, int]] = {}
-    loaded: dict[str, tuple[int, int]] = {}
-    others: set[str] = set()
-    ends: dict[int, tuple[int, int]] = {}  # where the statement ends that sets a name, by node
-    for node in _own_nodes(function):
-        others.update(_set_otherwise(node))
-        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
-            # `x = x + 1` reads before it sets: a name is set at its statement's end.
-            end = (node.end_lineno or node.lineno, node.end_col_offset or 0)
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            ends.update({id(each): end for target in targets for each in ast.walk(target)})
-        if not isinstance(node, ast.Name):
-            continue
-        at = (node.lineno, node.col_offset)
-        if isinstance(node.ctx, ast.Load):
-            loaded[node.id] = min(at, loaded.get(node.id, at))
-        else:
-            at = ends.get(id(node), at)
-            stored[node.id] = min(at, stored.get(node.id, at))
-    for name, at in loaded.items():
-        if name in stored and name not in others:
-            yield name, *at, at < stored[name]
-
-
-def _set_otherwise(node: ast.AST) -> Iterator[str]:
-    """Names that a node sets without an assignment, or that are not local at all."""
-    if isinstance(node, ast.arg):
-        yield node.arg
-    elif isinstance(node, (ast.Global, ast.Nonlocal)):
-        yield from node.names
-    elif isinstance(node, ast.alias):
-        yield (node.asname or node.name).partition(".")[0]
-    elif isinstance(node, _NAMED) and node.name:
-        yield node.name
-    elif isinstance(node, ast.NamedExpr):
-        yield node.target.id  # `if (x := f()) and x`: order within a line says nothing
 
 
 def parse_fault(source: bytes) -> tuple[str, int] | None:
@@ -186,17 +113,6 @@ def parse_fault(source: bytes) -> tuple[str, int] | None:
         message = getattr(error, "msg", "") or "the parser gives up"
         return f"{type(error).__name__}: {message}"[:200], line
     return None
-
-
-def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
-    stack = list(ast.iter_child_nodes(function))
-    scopes = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    comprehensions = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-    while stack:
-        node = stack.pop()
-        yield node
-        if not isinstance(node, (*scopes, *comprehensions)):
-            stack.extend(ast.iter_child_nodes(node))
 
 
 def _count_indentation(file: str, text: bytes, lines: list[Line], tally: Tally) -> None:

@@ -56,7 +56,17 @@ def test_a_module_of_pythons_own_has_hardly_a_fault() -> None:
     functions = found["functions that parse"]
     assert functions.count == functions.out_of > 100
     names = found["names of functions that are defined somewhere"]
-    assert names.count == names.out_of > 200
+    assert names.out_of > 1000
+    # inspect writes these into its own globals(), where no line shows them.
+    assert {finding.text[:3] for finding in names.findings} == {"CO_"}
+    assert len(names.findings) == names.out_of - names.count
+
+
+def test_a_name_that_a_block_of_the_file_defines_is_defined() -> None:
+    text = b"if a:\n    def g():\n        b = 1\n        return b\n\n"
+    text += b"def f():\n    return g() + b\n\nz = 1\n"
+    check = checks(text)["names of functions that are defined somewhere"]
+    assert places(check) == [(text.rindex(b"b"), "name is not defined")]
 
 
 def test_behind_a_star_any_name_may_be_defined() -> None:
@@ -85,12 +95,8 @@ def test_a_name_that_nobody_defines_has_its_place() -> None:
 def test_a_local_name_that_is_read_before_it_is_set_has_its_place(line: bytes) -> None:
     text = GOOD.replace(b"y = x + LIMIT + b(d)", line)
     check = checks(text)["local names that are set before they are read"]
-    if line == b"y += 1":
-        # An augmented assignment alone is no reading: later lines read what it set.
-        assert check.count == check.out_of
-    else:
-        at = text.index(line) + line.index(b"y", 1)
-        assert places(check) == [(at, "name is read before it is set")]
+    at = text.index(line) + (line.index(b"y", 1) if line != b"y += 1" else 0)
+    assert places(check) == [(at, "name is read before it is set")]
 
 
 def test_an_indentation_error_and_an_open_string_have_their_places() -> None:

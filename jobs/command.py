@@ -155,6 +155,8 @@ class Job(Generic[C]):
     def _printed(self, config: C, common: Common) -> str:
         """A recipe that gives this run: every section that the job reads, with every setting."""
         printed: dict[str, Any] = {"name": common.recipe_name}
+        if common.recipe.get("kind"):
+            printed["kind"] = common.recipe["kind"]
         for name, config_class in self.sections.items():
             # Of another section only the types are looked at: it may lack what its own job needs.
             printed[name] = read(config_class, common.recipe[name], name)

@@ -7,7 +7,9 @@
 
 A setting comes from the default, the recipe, its scale, SECTION.SETTING=VALUE or a flag; the later
 one wins. Sections are Settings: what was written, and where, stays with each value until a job
-reads its section. `name: NAME` names a recipe whose file is called otherwise.
+reads its section. `name: NAME` names a recipe whose file is called otherwise. `kind: c` says what
+its text is, for the checks of evaluation/structure: outside of every section, so that no corpus
+gets another fingerprint by it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from pipeline.settings import nearest, over
 
 SECTIONS = ("corpus", "train", "sample", "reproduce")
 DEFAULT = "pystdlib"
+# What a corpus's text can be: each has its own checks of structure.
+KINDS = ("c", "latex", "wiki", "python", "play", "names", "prose")
 
 
 def recipe_names() -> list[str]:
@@ -34,7 +38,9 @@ def recipe_names() -> list[str]:
 def load_recipe(
     reference: str, scale: str = "", changes: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """A recipe by name, path or URL, its scale applied: {name, corpus, train, sample, reproduce}.
+    """A recipe by name, path or URL, its scale applied: name, kind, and every one of SECTIONS.
+
+    `kind` is "" where neither the recipe nor the one that lends its corpus says one.
 
     `changes` are settings by section that come over the recipe's, before what follows from them.
 
@@ -63,7 +69,7 @@ def _load(reference: str, scale: str, above: tuple[str, ...]) -> dict[str, Any]:
         raise InputError(f"recipes {chain} take their corpus from each other.")
     value = _parsed(reference)
     name = _name(reference, value)
-    _check_sections(value, {*SECTIONS, "scales", "about", "name"}, f"recipe {reference}")
+    _check_sections(value, {*SECTIONS, "scales", "about", "name", "kind"}, f"recipe {reference}")
     scales = _scales(value, reference)
     # Only the recipe that was asked for must have the scale, not one that lends its corpus.
     if scale and scale not in scales and not above:
@@ -71,12 +77,13 @@ def _load(reference: str, scale: str, above: tuple[str, ...]) -> dict[str, Any]:
         raise InputError(f"recipe {name} has no scale {scale!r}; it has {existing}.")
     changes = scales.get(scale) or {}
     _check_sections(changes, set(SECTIONS), f"scale {scale} of recipe {reference}")
-    recipe: dict[str, Any] = {"name": name}
+    recipe: dict[str, Any] = {"name": name, "kind": _kind(reference, value)}
     for section in SECTIONS:
         settings = value.get(section) or {}
         if section == "corpus" and isinstance(settings, str):
             lender = _load(settings, scale, (*above, reference))
             settings = over({"name": lender["name"]}, lender["corpus"])
+            recipe["kind"] = recipe["kind"] or lender["kind"]
         scaled = changes.get(section) or {}
         _check_settings(settings, section, reference)
         _check_settings(scaled, section, reference)
@@ -118,6 +125,17 @@ def _name(reference: str, value: dict[Any, Any]) -> str:
         return value["name"]
     file = reference.rstrip("/").rsplit("/", 1)[-1]
     return file.removesuffix(".yaml").removesuffix(".yml")
+
+
+def _kind(reference: str, value: dict[Any, Any]) -> str:
+    """What a recipe says its text is; "" when it says nothing."""
+    kind = value.get("kind") or ""
+    if kind in ("", *KINDS):
+        return str(kind)
+    raise InputError(
+        f"recipe {reference}: kind is {kind!r}; it must be one of {', '.join(KINDS)}."
+        f"{nearest(str(kind), KINDS)}"
+    )
 
 
 def _parsed(reference: str) -> dict[Any, Any]:

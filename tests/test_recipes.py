@@ -7,7 +7,7 @@ import pytest
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.errors import InputError
-from pipeline.recipes import DEFAULT, SECTIONS, load_recipe, recipe_names
+from pipeline.recipes import DEFAULT, KINDS, SECTIONS, load_recipe, recipe_names
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 
@@ -76,6 +76,7 @@ def test_what_a_recipe_does_not_say_has_a_default(tmp_path: Path) -> None:
     path.write_text("about: what it is\ncorpus: {source: /texts}\nscales: {small: }\n")
     expected = {
         "name": "mine",
+        "kind": "",
         "corpus": {"source": "/texts", "name": "mine"},
         "train": {"corpus": "mine"},
         "sample": {"model": "models:/mine@champion"},
@@ -85,11 +86,37 @@ def test_what_a_recipe_does_not_say_has_a_default(tmp_path: Path) -> None:
     path.write_text("{corpus: {name: a}, train: {corpus: b}, sample: {model: m}}")
     assert load_recipe(f"{path}/") == {
         "name": "mine",
+        "kind": "",
         "corpus": {"name": "a"},
         "train": {"corpus": "b"},
         "sample": {"model": "m"},
         "reproduce": {},
     }
+
+
+def test_every_shipped_recipe_says_what_its_text_is() -> None:
+    kinds = {name: load_recipe(name)["kind"] for name in recipe_names()}
+    assert set(kinds.values()) == set(KINDS)
+    assert (kinds["linux"], kinds["pystdlib"], kinds["enwik8"]) == ("c", "python", "wiki")
+
+
+def test_a_kind_is_no_part_of_the_corpus_and_comes_with_a_lent_one(tmp_path: Path) -> None:
+    lender = tmp_path / "lender.yaml"
+    lender.write_text("kind: latex\ncorpus: {source: a}\n")
+    assert load_recipe(str(lender))["corpus"] == {"source": "a", "name": "lender"}
+    borrower = tmp_path / "mine.yaml"
+    borrower.write_text(f"corpus: {lender}\n")
+    assert load_recipe(str(borrower))["kind"] == "latex"
+    borrower.write_text(f"kind: prose\ncorpus: {lender}\n")
+    assert load_recipe(str(borrower))["kind"] == "prose"
+
+
+@pytest.mark.parametrize("kind", ["latec", "[c]", "3"])
+def test_a_kind_that_there_is_not_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"kind: {kind}\n")
+    with pytest.raises(InputError, match="it must be one of c, latex, wiki, python, play, names"):
+        load_recipe(str(path))
 
 
 def test_a_recipe_without_a_corpus_trains_on_none(tmp_path: Path) -> None:
@@ -152,7 +179,7 @@ def test_a_broken_recipe_is_refused(tmp_path: Path, text: str, message: str) -> 
         load_recipe(str(path), "small" if "small" in text else "")
 
 
-ALLOWED = "about, corpus, name, reproduce, sample, scales, train"
+ALLOWED = "about, corpus, kind, name, reproduce, sample, scales, train"
 SCALABLE = "corpus, reproduce, sample, train"
 
 

@@ -126,7 +126,8 @@ def section(result: Canary) -> Section:
         rows.append(("reproduced", str(found.prefix), place, found.text, ""))
     lead = (
         "Given the symbols before a place, the likeliest text is compared with the "
-        f"{result.continued} symbols that follow there. Held-out text says how much of it anyone could guess."
+        f"{result.continued} symbols that follow there. Held-out text says how much of it "
+        "anyone could guess."
     )
     return Section(title="Does it go on word for word?", lead=lead, table=tuple(rows))
 

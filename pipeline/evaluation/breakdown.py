@@ -2,7 +2,8 @@
 
 After Karpathy, Johnson and Li (2015), who took the errors of an LSTM apart one kind after the
 other. A symbol may be of several kinds; `own` counts each symbol's loss at the first kind that it
-is of, so that these shares add up to all of it. Rivals, such as a 20-gram, are scored on the same symbols.
+is of, so that these shares add up to all of it. Rivals, such as a 20-gram, are scored on the same
+symbols.
 
 Shapes: N symbols of a text.
 """

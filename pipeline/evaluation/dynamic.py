@@ -1,8 +1,9 @@
 """Dynamic evaluation: a model that goes on learning from the text it is tested on.
 
 Krause, Kahembwe, Murray and Renals (2018): behind every few symbols the weights take a step down
-the gradient of what they just cost, and a step back towards where they began. With RMS, both steps
-are scaled by the weight's mean squared gradient on training text. Settings are tuned on one text
+the gradient of what they just cost, and a step back towards where they began. By the paper's rule
+"rms" both steps are scaled by the weight's mean squared gradient on training text; "sgd" scales
+neither. Settings are tuned on one text
 and reported on another; a symbol is scored before it is learnt. A score of this kind is a score of
 model and method together: it always stands apart.
 
@@ -12,10 +13,11 @@ Shapes: T symbols a segment, B lanes (one state each, one set of weights for all
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,8 +29,11 @@ from pipeline.evaluation.section import Section
 from pipeline.model.network import CharRNN
 from pipeline.model.scoring import bits_per_char, lane_bounds
 
-RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
-DECAYS = (1e-3, 1e-2)
+Rule = Literal["rms", "sgd"]
+
+RULES: tuple[Rule, ...] = ("rms", "sgd")
+RATES = (0.1, 0.3, 1.0, 3.0)
+DECAYS = (1e-3,)
 _EPSILON = 1e-3  # beside the root of a mean squared gradient, relative to the mean of all roots
 _STATISTICS_SEGMENTS = 500  # of training text, for the mean squared gradients
 
@@ -42,6 +47,7 @@ class DynamicSettings:
 
     learning_rate: float
     decay: float = 0.0
+    rule: Rule = "rms"
     segment: int = 20
     lanes: int = 1
 
@@ -111,17 +117,17 @@ def gradient_statistics(
     """Mean squared gradients over stretches of the training text, spread evenly."""
     # The mean gradient of one lane is what dynamic evaluation will see: each lane by itself would
     # be exact, and the paper takes minibatches as well.
-    own = copy.deepcopy(network)
+    own = copy.deepcopy(network).requires_grad_(True)
     squares = [torch.zeros_like(weight) for weight in own.parameters()]
     steps = 0
     for inputs, targets in _spread_segments(train, segment, lanes):
         state = own.initial_state(inputs.shape[1])
-        own.zero_grad(set_to_none=True)
         logits, _ = own(inputs, state)
-        functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
+        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        gradients = torch.autograd.grad(loss, list(own.parameters()))
         steps += 1
-        for square, weight in zip(squares, own.parameters(), strict=True):
-            square += weight.grad**2 if weight.grad is not None else 0
+        for square, gradient in zip(squares, gradients, strict=True):
+            square.add_(gradient**2)
     if not steps:
         raise InputError(
             f"the training text has {len(train)} tokens; dynamic evaluation needs {segment + 1} "
@@ -139,15 +145,17 @@ def dynamic_nats(
     """The nats of each token of a text, (N,) float64, scored before it is learnt; nan for the
     first. The network is left as it was.
 
-    Without statistics the step is that of plain gradient descent.
+    The rule "rms" needs statistics of training text.
     """
-    own = copy.deepcopy(network)
+    if settings.learning_rate and settings.rule == "rms" and statistics is None:
+        raise InputError("the rule rms needs statistics of training text; give them, or take sgd.")
+    own = copy.deepcopy(network).requires_grad_(True)
     learner = _Learner(own, settings, statistics)
     bounds = lane_bounds(len(tokens), settings.lanes)
     lanes = len(bounds) - 1
     nats = np.full(len(tokens), np.nan)
     state = own.initial_state(lanes)
-    longest = max(stop - start for start, stop in zip(bounds[:-1], bounds[1:], strict=True))
+    longest = int(np.diff(bounds).max())
     for at in range(0, longest, settings.segment):
         rows = np.arange(at, min(at + settings.segment, longest))
         places = rows[:, None] + np.array(bounds[:-1])  # (T, B), of inputs
@@ -170,6 +178,7 @@ def tuned(
     tuning: np.ndarray,
     statistics: Statistics,
     *,
+    rules: tuple[Rule, ...] = RULES,
     rates: tuple[float, ...] = RATES,
     decays: tuple[float, ...] = DECAYS,
     segment: int = 20,
@@ -177,14 +186,13 @@ def tuned(
 ) -> tuple[Tried, ...]:
     """All settings on the tuning text, the best first; of equal ones the gentler."""
     tried = []
-    for rate in rates:
-        for decay in decays:
-            settings = DynamicSettings(
-                learning_rate=rate, decay=decay, segment=segment, lanes=lanes
-            )
-            nats = _mean(dynamic_nats(network, tuning, settings, statistics))
-            # Steps that were too large end in no number at all, which nothing is better than.
-            tried.append(Tried(settings=settings, nats=nats if math.isfinite(nats) else math.inf))
+    for rule, rate, decay in itertools.product(rules, rates, decays):
+        settings = DynamicSettings(
+            learning_rate=rate, decay=decay, rule=rule, segment=segment, lanes=lanes
+        )
+        nats = _mean(dynamic_nats(network, tuning, settings, statistics))
+        # Steps that were too large end in no number at all: these settings come last.
+        tried.append(Tried(settings=settings, nats=nats if math.isfinite(nats) else math.inf))
     tried.sort(key=lambda each: (each.nats, each.settings.learning_rate, -each.settings.decay))
     return tuple(tried)
 
@@ -195,6 +203,7 @@ def dynamic_evaluation(
     tuning: tuple[str, np.ndarray],
     reported: tuple[str, np.ndarray],
     *,
+    rules: tuple[Rule, ...] = RULES,
     rates: tuple[float, ...] = RATES,
     decays: tuple[float, ...] = DECAYS,
     segment: int = 20,
@@ -221,6 +230,7 @@ def dynamic_evaluation(
         network,
         tuning_tokens,
         statistics,
+        rules=rules,
         rates=rates,
         decays=decays,
         segment=segment,
@@ -256,9 +266,9 @@ def section(result: Dynamic) -> Section:
     settings = result.settings
     lead = (
         "Bits a symbol of the model as it is, and while it learns from the text behind it (Krause "
-        f"et al. 2018: segments of {settings.segment}, learning rate {settings.learning_rate:g}, "
-        f"decay {settings.decay:g}, lanes {settings.lanes}; best of {len(result.tried)} settings "
-        f"on {result.tuning_split}). Each symbol is scored before it is learnt. Not to be compared "
+        f"et al. 2018: rule {settings.rule}, segments of {settings.segment}, learning rate "
+        f"{settings.learning_rate:g}, decay {settings.decay:g}, lanes {settings.lanes}; "
+        f"best of {len(result.tried)} settings on {result.tuning_split}). Each symbol is scored before it is learnt. Not to be compared "
         "with scores of models that stay as they are."
     )
     return Section(title="Dynamic evaluation", lead=lead, table=tuple(rows))
@@ -273,9 +283,10 @@ class _Learner:
         self.settings = settings
         self.weights = list(network.parameters())
         self.began = [weight.detach().clone() for weight in self.weights]
+        scaled = statistics if settings.rule == "rms" else None
         ones = [torch.ones_like(weight) for weight in self.began]
-        self.scales = statistics.scales if statistics else ones
-        pulls = statistics.pulls if statistics else ones
+        self.scales = scaled.scales if scaled else ones
+        pulls = scaled.pulls if scaled else ones
         # At most all the way back: a larger pull would swing beyond.
         self.pulls = [(settings.decay * pull).clamp(max=1.0) for pull in pulls]
 

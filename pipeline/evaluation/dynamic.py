@@ -32,7 +32,7 @@ from pipeline.model.scoring import bits_per_char, lane_bounds
 Rule = Literal["rms", "sgd"]
 
 RULES: tuple[Rule, ...] = ("rms", "sgd")
-RATES = (0.1, 0.3, 1.0, 3.0)
+RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
 DECAYS = (1e-3,)
 _EPSILON = 1e-3  # beside the root of a mean squared gradient, relative to the mean of all roots
 _STATISTICS_SEGMENTS = 500  # of training text, for the mean squared gradients
@@ -268,8 +268,8 @@ def section(result: Dynamic) -> Section:
         "Bits a symbol of the model as it is, and while it learns from the text behind it (Krause "
         f"et al. 2018: rule {settings.rule}, segments of {settings.segment}, learning rate "
         f"{settings.learning_rate:g}, decay {settings.decay:g}, lanes {settings.lanes}; "
-        f"best of {len(result.tried)} settings on {result.tuning_split}). Each symbol is scored before it is learnt. Not to be compared "
-        "with scores of models that stay as they are."
+        f"best of {len(result.tried)} settings on {result.tuning_split}). Each symbol is scored "
+        "before it is learnt. Not to be compared with scores of models that stay as they are."
     )
     return Section(title="Dynamic evaluation", lead=lead, table=tuple(rows))
 

@@ -21,7 +21,7 @@ from pipeline import storage, yaml_files
 from pipeline.errors import InputError
 from pipeline.settings import nearest, over
 
-SECTIONS = ("corpus", "train", "sample", "reproduce")
+SECTIONS = ("corpus", "train", "sample", "evaluate", "reproduce")
 DEFAULT = "pystdlib"
 
 
@@ -34,7 +34,8 @@ def recipe_names() -> list[str]:
 def load_recipe(
     reference: str, scale: str = "", changes: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """A recipe by name, path or URL, its scale applied: {name, corpus, train, sample, reproduce}.
+    """A recipe by name, path or URL, its scale applied: {name, corpus, train, sample,
+    evaluate, reproduce}.
 
     `changes` are settings by section that come over the recipe's, before what follows from them.
 
@@ -46,7 +47,8 @@ def load_recipe(
     if recipe["corpus"]:
         recipe["corpus"].setdefault("name", recipe["name"])
         recipe["train"].setdefault("corpus", recipe["corpus"]["name"])
-    recipe["sample"].setdefault("model", f"models:/{recipe['name']}@champion")
+    for section in ("sample", "evaluate"):
+        recipe[section].setdefault("model", f"models:/{recipe['name']}@champion")
     return recipe
 
 

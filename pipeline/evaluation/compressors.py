@@ -104,7 +104,7 @@ def _zstd(data: bytes) -> bytes:
 
 def _ppmd(data: bytes) -> bytes:
     return bytes(
-        _pyppmd().compress(data, max_order=_PPMD_ORDER, mem_size=_PPMD_MEMORY, variant="H")
+        _pyppmd().compress(data, max_order=_PPMD_ORDER, mem_size=_PPMD_MEMORY, variant="I")
     )
 
 
@@ -130,7 +130,7 @@ _ALL = (
     # It has no window: when its memory is full it forgets all. 11 MB of source code took between
     # 12 and 24 bytes of memory a byte, so it is never given more than a 24th.
     Compressor(
-        "ppmd", "PPMd variant H (7-Zip's), order 16, 1 GiB of memory", _PPMD_MEMORY // 24, _ppmd
+        "ppmd", "PPMd variant I, order 16, 1 GiB of memory", _PPMD_MEMORY // 24, _ppmd
     ),
 )
 COMPRESSORS = {compressor.name: compressor for compressor in _ALL}

@@ -129,8 +129,6 @@ _ALL = (
     Compressor("zstd", "zstd -19 --long: a window of 128 MiB", 1 << _ZSTD_WINDOW_LOG, _zstd),
     # It has no window: when its memory is full it forgets all. 11 MB of source code took between
     # 12 and 24 bytes of memory a byte, so it is never given more than a 24th.
-    Compressor(
-        "ppmd", "PPMd variant I, order 16, 1 GiB of memory", _PPMD_MEMORY // 24, _ppmd
-    ),
+    Compressor("ppmd", "PPMd variant I, order 16, 1 GiB of memory", _PPMD_MEMORY // 24, _ppmd),
 )
 COMPRESSORS = {compressor.name: compressor for compressor in _ALL}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 try:
-    from jobs.command import Common, Job, announce
+    from jobs.command import Common, Job, announce, late
 except ModuleNotFoundError as missing:  # a Python without the package
     from uninstalled import refuse  # type: ignore[import-not-found]  # it lies beside this file
 
@@ -48,6 +48,7 @@ JOB = Job(
     section="evaluate",
     config_class=EvaluateConfig,
     run=evaluate,
+    plan=late("jobs.plans", "evaluate_plan"),
 )
 main = JOB.main
 

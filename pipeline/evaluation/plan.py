@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline import storage
 from pipeline.corpora.manifest import Corpus, open_corpus
@@ -56,6 +57,23 @@ class Plan:
     @property
     def ngram_train(self) -> bytes:
         return self.train[max(0, len(self.train) - self.config.ngram_bytes) :]
+
+    def to_json(self) -> dict[str, Any]:
+        models = [
+            {
+                "model": model.name,
+                "precision": model.precision,
+                "lanes": model.read.lanes,
+                "unknown": model.read.unknown.to_json(),
+            }
+            for model in self.models
+        ]
+        return {
+            "models": models,
+            "text": self.text.origin.to_json(),
+            "training_bytes": len(self.train),
+            "output": self.output,
+        }
 
     def lane_tasks(self) -> list[list[LaneTask]]:
         """By model, the tasks that score it."""

@@ -121,7 +121,7 @@ def perform(task: Task) -> Any:
 
 def _run(tasks: list[Task], plan: Plan, runner: Runner) -> list[Any]:
     """The results of all tasks, in their order."""
-    progress = Progress(f"evaluate {plan.text.origin.source}", len(tasks), "parts")
+    progress = Progress(f"evaluate {plan.text.origin.source}", len(tasks), "tasks")
     results: list[Any] = [None] * len(tasks)
     for index, result in runner(perform, tasks):
         results[index] = result

@@ -18,8 +18,8 @@ from pipeline.corpora.trace import Tracer
 from pipeline.errors import InputError
 from pipeline.urls import reason
 
-# Beside the text itself, an evaluation keeps some 50 bytes for each of its bytes and models.
-MAX_TEXT_BYTES = 1 << 30
+# An evaluation keeps some 50 bytes for each byte of text and model: 13 GB at this size.
+MAX_TEXT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)

@@ -282,7 +282,7 @@ def test_all_that_is_a_lanes_own_moves_with_it() -> None:
 
 
 def test_each_tokens_nats_add_up_to_the_score_and_go_on_where_they_stopped() -> None:
-    made, _ = engine()
+    made = engine()
     tokens = np.random.default_rng(1).integers(0, len(VOCAB), (20, 3))
     nats = made.lanes(3).score_each(tokens)
     assert (nats.shape, nats.dtype) == ((19, 3), np.float64)

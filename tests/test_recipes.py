@@ -163,8 +163,10 @@ SCALABLE = "corpus, evaluate, reproduce, sample, train"
     [
         (
             "[1]",
-            "recipe {p} holds no sections; "
-            "it needs some of corpus, train, sample, evaluate, reproduce.",
+            (
+                "recipe {p} holds no sections; "
+                "it needs some of corpus, train, sample, evaluate, reproduce."
+            ),
         ),
         ("b: 1\na: 2", f"recipe {{p}} has unknown sections a, b; it may have {ALLOWED}."),
         ("{train: 3, scales: {small: }}", "section train of recipe {p} is 3; it must be settings."),

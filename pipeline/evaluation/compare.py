@@ -6,8 +6,9 @@ Shapes: K blocks, S series, R resamples, as in intervals.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -42,29 +43,44 @@ def compare(nats: Sequence[np.ndarray], symbols: Sequence[np.ndarray], blocks: B
     """
     bits = np.stack(nats, axis=1) / _LN2  # (K, S)
     counts = np.stack(symbols, axis=1)
-    series = len(nats)
+    columns = [bits, counts, blocks.sizes[:, None]]
+    totals = _Sums.of(np.concatenate([each.sum(axis=0) for each in columns])[None])
     drawn = None
     if blocks.bootstrap.has_intervals:
-        # One resampling of all columns: bits, symbols and bytes of the same blocks.
-        drawn = resampled(np.column_stack([bits, counts, blocks.sizes]))
-    text_bytes = int(blocks.sizes.sum())
-    totals = bits.sum(axis=0)
-    per_byte = []
-    per_symbol = []
-    differences = []
-    for column in range(series):
-        by_byte = by_symbol = difference = None
-        if drawn is not None:
-            rates = drawn[:, column] / drawn[:, -1]
-            by_byte = interval(rates)
-            by_symbol = interval(drawn[:, column] / drawn[:, series + column])
-            difference = interval(rates - drawn[:, 0] / drawn[:, -1])
-        per_byte.append(Figure(float(totals[column]) / text_bytes, by_byte))
-        symbols_read = int(counts[:, column].sum())
-        per_symbol.append(Figure(float(totals[column]) / symbols_read, by_symbol))
-        gap = float(totals[column] - totals[0]) / text_bytes
-        differences.append(Figure(gap, difference))
-    return Compared(tuple(per_byte), tuple(per_symbol), tuple(differences))
+        # Bits, symbols and bytes of the same blocks: one resampling of all columns.
+        drawn = _Sums.of(resampled(np.concatenate(columns, axis=1)))
+
+    def figures(of: Callable[[_Sums], np.ndarray]) -> tuple[Figure, ...]:
+        resamples = None if drawn is None else of(drawn)
+        return tuple(_figure(of(totals), resamples, column) for column in range(len(nats)))
+
+    return Compared(
+        figures(attrgetter("per_byte")),
+        figures(attrgetter("per_symbol")),
+        figures(attrgetter("gaps")),
+    )
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Rates (R, S) of resamples; the text itself is a resample of its own."""
+
+    per_byte: np.ndarray
+    per_symbol: np.ndarray
+    gaps: np.ndarray
+
+    @classmethod
+    def of(cls, sums: np.ndarray) -> _Sums:
+        """Of sums (R, 2 S + 1): bits and symbols of each series, and bytes."""
+        series = sums.shape[1] // 2
+        per_byte = sums[:, :series] / sums[:, -1:]
+        per_symbol = sums[:, :series] / sums[:, series : 2 * series]
+        return cls(per_byte, per_symbol, per_byte - per_byte[:, :1])
+
+
+def _figure(totals: np.ndarray, resamples: np.ndarray | None, column: int) -> Figure:
+    found = None if resamples is None else interval(resamples[:, column])
+    return Figure(float(totals[0, column]), found)
 
 
 def differences(names: Sequence[str], compared: Compared) -> tuple[Difference, ...]:

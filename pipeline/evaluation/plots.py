@@ -71,6 +71,8 @@ def lines(
             axes.plot(x, y, label=_plain(name), color=next(colours), linewidth=1.3)
         for name, level in (levels or {}).items():
             axes.axhline(level, label=_plain(name), color=next(colours), linestyle="--")
+        is_whole = all(float(each).is_integer() for x, _ in series.values() for each in x)
+        axes.xaxis.get_major_locator().set_params(integer=is_whole)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.legend(frameon=False, fontsize=8)

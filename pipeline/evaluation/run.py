@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,6 +13,7 @@ import numpy as np
 
 from pipeline import storage
 from pipeline.corpora.manifest import Corpus
+from pipeline.errors import InputError
 from pipeline.evaluation import report
 from pipeline.evaluation.compare import Compared, compare, curve, differences
 from pipeline.evaluation.compressors import CompressorScore
@@ -61,45 +63,32 @@ def run_evaluation(config: EvaluateConfig, root: str, session: Session) -> Evalu
 
 def evaluated(plan: Plan, root: str, runner: Runner = run_here) -> Evaluation:
     """The figures of a plan. They do not depend on who runs its tasks."""
-    lanes = plan.lane_tasks()
-    compressor_tasks, ngram_tasks = plan.baseline_tasks()
-    tasks: list[Task] = [task for own in lanes for task in own]
-    first_compressor = len(tasks)
-    tasks += compressor_tasks
-    tasks += ngram_tasks
-    results = _run(tasks, plan, runner)
-    streams = {}
-    at = 0
-    for model, own in zip(plan.models, lanes, strict=True):
-        nats = stream(model.read, results[at : at + len(own)], model.vocab_size)
-        streams[model.name] = Stream(nats, model.read.starts)
-        at += len(own)
-    packed = results[first_compressor : first_compressor + len(compressor_tasks)]
-    ngram_sums = [np.array(sums) for result in results[len(tasks) - len(ngram_tasks) :]
-                  for sums in result]  # fmt: skip
-    compared = _compared(plan, streams, ngram_sums)
+    found = _measured(plan, runner)
+    compared = _compared(plan, found)
     models = tuple(
-        _score(model, plan, compared, index, streams[model.name], root)
+        _score(model, plan, compared, index, found.streams[model.name], root)
         for index, model in enumerate(plan.models)
     )
     ngrams = tuple(
         NgramScore(n, figure.bits, figure.interval)
         for n, figure in enumerate(compared.per_byte[len(models) :], start=1)
     )
-    best = min(ngrams, key=lambda score: score.bits_per_byte, default=None)
-    names = [model.name for model in plan.models]
-    names += [f"{score.n}-gram" for score in ngrams]
-    shown = {model.name for model in plan.models} | ({f"{best.n}-gram"} if best else set())
-    return Evaluation(
+    names = [model.name for model in plan.models] + [f"{score.n}-gram" for score in ngrams]
+    made = Evaluation(
         text=plan.text.origin,
         bootstrap=plan.blocks.bootstrap,
         models=models,
-        differences=tuple(each for each in differences(names, compared) if each.other in shown),
-        compressors=tuple(CompressorScore(**values) for values in packed),
+        differences=differences(names, compared),
+        compressors=found.compressors,
         ngrams=ngrams,
         training=_training(plan),
-        streams=streams,
+        streams=found.streams,
     )
+    # Nineteen n-gram models are worse than the best one: their differences would tell nothing.
+    best = f"{made.best_ngram.n}-gram" if made.best_ngram else ""
+    shown = {best, *names[: len(models)]}
+    kept = tuple(each for each in made.differences if each.other in shown)
+    return dataclasses.replace(made, differences=kept)
 
 
 def write_report(evaluation: Evaluation, plan: Plan) -> EvaluationRun:
@@ -119,6 +108,37 @@ def perform(task: Task) -> Any:
     return task.run()
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What a plan's tasks gave: streams by model, and nats by n and block (K,)."""
+
+    streams: dict[str, Stream]
+    compressors: tuple[CompressorScore, ...]
+    ngram_nats: tuple[np.ndarray, ...]
+
+
+def _measured(plan: Plan, runner: Runner) -> _Measured:
+    """Run all tasks of a plan, in one go: a cluster has them side by side."""
+    lanes = plan.lane_tasks()
+    compressors, ngrams = plan.baseline_tasks()
+    tasks: list[Task] = [task for own in lanes for task in own]
+    tasks += compressors
+    tasks += ngrams
+    results = iter(_run(tasks, plan, runner))
+    streams = {}
+    for model, own in zip(plan.models, lanes, strict=True):
+        nats = stream(model.read, [next(results) for _ in own], model.vocab_size)
+        if not np.isfinite(nats).all():
+            raise InputError(
+                f"{model.name} gives no numbers on this text: its training diverged; "
+                "leave it out, or train it with a lower learning_rate."
+            )
+        streams[model.name] = Stream(nats, model.read.starts)
+    scores = tuple(CompressorScore(**next(results)) for _ in compressors)
+    sums = tuple(np.array(by_block) for _ in ngrams for by_block in next(results))
+    return _Measured(streams, scores, sums)
+
+
 def _run(tasks: list[Task], plan: Plan, runner: Runner) -> list[Any]:
     """The results of all tasks, in their order."""
     progress = Progress(f"evaluate {plan.text.origin.source}", len(tasks), "tasks")
@@ -130,13 +150,14 @@ def _run(tasks: list[Task], plan: Plan, runner: Runner) -> list[Any]:
     return results
 
 
-def _compared(plan: Plan, streams: dict[str, Stream], ngram_sums: list[np.ndarray]) -> Compared:
+def _compared(plan: Plan, found: _Measured) -> Compared:
     """Figures of models, then of n-grams, over the same blocks."""
     blocks = plan.blocks
-    nats = [blocks.sums(each.nats, each.starts) for each in streams.values()]
-    symbols = [blocks.sums(np.ones(len(each.starts)), each.starts) for each in streams.values()]
-    nats += ngram_sums
-    symbols += [blocks.sizes] * len(ngram_sums)
+    streams = found.streams.values()
+    nats = [blocks.sums(each.nats, each.starts) for each in streams]
+    symbols = [blocks.sums(np.ones(len(each.starts)), each.starts) for each in streams]
+    nats += found.ngram_nats
+    symbols += [blocks.sizes] * len(found.ngram_nats)
     return compare(nats, symbols, blocks)
 
 

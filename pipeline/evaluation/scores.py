@@ -100,14 +100,21 @@ def reading(text: bytes, vocab: Vocab, name: str = "the model") -> Reading:
         # The model has no token to read there: it goes on as if the symbol were not in the text.
         places = np.flatnonzero(~is_unknown)
         tokens = vocab.encode_symbols(symbols[places])
-    bits = ESCAPE_BITS[vocab.unit]
-    if not vocab.has_unknown:
-        bits += math.log2(len(symbols)) if len(symbols) else 0.0
     count = int(is_unknown.sum())
+    bits = ESCAPE_BITS[vocab.unit]
+    if count and not vocab.has_unknown:
+        bits += place_bits(len(symbols), count) / count
     unknown = Unknown(count, int(widths[is_unknown].sum()), count * bits, _price(vocab))
     starts = np.cumsum(widths) - widths
     escaped = np.where(is_unknown, bits * math.log(2), 0.0)
     return Reading(tokens, places, starts, escaped, unknown)
+
+
+def place_bits(symbols: int, unknown: int) -> float:
+    """Bits that say which of a text's symbols are unknown: how many, and which choice of them."""
+    choices = math.lgamma(symbols + 1)
+    choices -= math.lgamma(unknown + 1) + math.lgamma(symbols - unknown + 1)
+    return math.log2(symbols + 1) + choices / math.log(2)
 
 
 def lanes_for(tokens: int) -> int:
@@ -175,4 +182,4 @@ def _price(vocab: Vocab) -> str:
     spelled = f"{ESCAPE_BITS[vocab.unit]:.0f} bits to spell out a {vocab.unit}"
     if vocab.has_unknown:
         return f"the model's own price of its unknown token, and {spelled}"
-    return f"log2 of the text's symbols to say where it stands, and {spelled}"
+    return f"its share of naming the places of all unknown symbols, and {spelled}"

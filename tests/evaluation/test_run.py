@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import json
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.corpora.manifest import Corpus
+from pipeline.errors import InputError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.plan import prepare
 from pipeline.evaluation.run import evaluated, figures, run_evaluation
@@ -165,3 +167,15 @@ def test_a_registered_model_of_another_corpus_may_have_learnt_the_text(
         found = evaluated(dataclasses.replace(plan, models=(planned,)), home)
         assert found.models[0].may_have_learnt.startswith("it learned ")
         assert "others" in found.models[0].may_have_learnt
+
+
+def test_a_model_that_diverged_is_one_line(home: str, small: str) -> None:
+    plan = prepare(EvaluateConfig(model=small, baselines=False, max_bytes=2000), home)
+
+    def diverged(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        for index, task in enumerate(tasks):
+            count = sum(len(lane) - 1 for lane in task.lanes)
+            yield index, base64.b64encode(np.full(count, np.nan).tobytes()).decode()
+
+    with pytest.raises(InputError, match="checkpoint-00000001 gives no numbers on this text"):
+        evaluated(plan, home, diverged)

@@ -98,3 +98,19 @@ def curve(stream: Stream, text_bytes: int) -> tuple[float, ...]:
     point = np.searchsorted(edges, stream.starts, side="right") - 1
     nats = np.bincount(point, stream.nats, minlength=points)
     return tuple((nats / _LN2 / np.diff(edges)).tolist())
+
+
+def bits_per_byte_outside(
+    stream: Stream, text_bytes: int, ranges: Sequence[tuple[int, int]]
+) -> float | None:
+    """Bits per byte of what lies outside of [start, stop) ranges of bytes, such as near-duplicates
+    of training text; None where nothing does.
+    """
+    is_inside = np.zeros(text_bytes, bool)
+    for start, stop in ranges:
+        is_inside[start:stop] = True
+    outside = text_bytes - int(is_inside.sum())
+    if not outside:
+        return None
+    # A symbol belongs to where it begins.
+    return float(stream.nats[~is_inside[stream.starts]].sum()) / _LN2 / outside

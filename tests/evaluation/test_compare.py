@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.evaluation.compare import compare, curve, differences
+from pipeline.evaluation.compare import bits_per_byte_outside, compare, curve, differences
 from pipeline.evaluation.intervals import Blocks
 from pipeline.evaluation.result import Stream
 
@@ -71,3 +71,12 @@ def test_a_curve_is_bits_per_byte_along_the_text() -> None:
     assert found[:50] == pytest.approx([0.5] * 50)
     assert found[50:] == pytest.approx([1.5] * 50)
     assert curve(Stream(np.array([LN2]), np.array([0])), 4) == (0.25,)
+
+
+def test_a_score_without_some_ranges_is_that_of_the_rest() -> None:
+    stream = Stream(np.array([1.0, 2.0, 4.0, 8.0]) * LN2, np.array([0, 1, 4, 5]))
+    assert bits_per_byte_outside(stream, 6, []) == pytest.approx(15 / 6)
+    assert bits_per_byte_outside(stream, 6, [(1, 4)]) == pytest.approx(13 / 3)
+    # Ranges may overlap: a byte is left out once.
+    assert bits_per_byte_outside(stream, 6, [(0, 4), (1, 5)]) == pytest.approx(8.0)
+    assert bits_per_byte_outside(stream, 6, [(0, 6)]) is None

@@ -14,6 +14,7 @@ EXAMPLES = {
     "corpus": "corpus.unit=char",
     "train": "train.max_steps=100",
     "sample": "sample.num_chars=1000",
+    "evaluate": "evaluate.split=test",
 }
 
 

@@ -9,6 +9,7 @@ from pipeline.progress import bytes_of, duration
 if TYPE_CHECKING:
     from pipeline.corpora.forecast import CorpusForecast
     from pipeline.estimates import Estimate
+    from pipeline.evaluation.plan import Plan
     from pipeline.sampling.forecast import SampleForecast
     from pipeline.training.forecast import TrainForecast
 
@@ -40,6 +41,15 @@ def corpus_rows(found: CorpusForecast) -> list[Row]:
     rows += [("would remove", version) for version in found.removed]
     rows += [("warning", warning) for warning in found.warnings]
     return [*rows, ("time", time_of(found.seconds))]
+
+
+def evaluate_rows(found: Plan) -> list[Row]:
+    rows = [("text", f"{found.text.origin.source}: {found.text.origin.bytes:,} bytes")]
+    for model in found.models:
+        unknown = f"{model.read.unknown.symbols:,} symbols unknown"
+        rows.append(("model", f"{model.name}: {model.precision}, {unknown}"))
+    rows.append(("training text", f"{len(found.train):,} bytes for what stands beside"))
+    return [*rows, ("output", found.output)]
 
 
 def train_rows(found: TrainForecast) -> list[Row]:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.command import Common, announce, show_table
-from jobs.plan_tables import Row, corpus_rows, sample_rows, time_of, train_rows
+from jobs.plan_tables import Row, corpus_rows, evaluate_rows, sample_rows, time_of, train_rows
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.forecast import BuildOptions, CorpusForecast
 from pipeline.corpora.forecast import forecast as corpus_forecast
 from pipeline.corpora.manifest import latest, split_reference
+from pipeline.evaluation.config import EvaluateConfig
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 
@@ -78,6 +79,16 @@ def sample_plan(config: SampleConfig, common: Common) -> dict[str, Any]:
     found = forecast(config, common.root)
     announce("sample", config)
     _show("sample", sample_rows(found))
+    return _result(common.root, config, found.to_json())
+
+
+def evaluate_plan(config: EvaluateConfig, common: Common) -> dict[str, Any]:
+    """What jobs/evaluate.py would score."""
+    from pipeline.evaluation.plan import prepare
+
+    found = prepare(config, common.root)
+    announce("evaluate", config)
+    _show("evaluate", evaluate_rows(found))
     return _result(common.root, config, found.to_json())
 
 

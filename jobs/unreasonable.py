@@ -32,6 +32,7 @@ COMMANDS = {
     "train": Command("jobs.train", "a model on a corpus: checkpoints, the best one registered"),
     "sample": Command("jobs.sample", "text files from a model"),
     "write": Command("jobs.write", "text from a model to the terminal, as it comes"),
+    "evaluate": Command("jobs.evaluate", "how good models are on a text, beside compressors"),
     "models": Command("jobs.models", "list, show, promote, compare, export and import models"),
     "reproduce": Command("jobs.reproduce", "a recipe from source to report"),
     "schedule": Command("jobs.schedule", "rebuild corpora on a calendar"),

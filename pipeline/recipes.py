@@ -23,7 +23,7 @@ from pipeline import storage, yaml_files
 from pipeline.errors import InputError
 from pipeline.settings import nearest, over
 
-SECTIONS = ("corpus", "train", "sample", "reproduce")
+SECTIONS = ("corpus", "train", "sample", "evaluate", "reproduce")
 DEFAULT = "pystdlib"
 # What a corpus's text can be: each has its own checks of structure.
 KINDS = ("c", "latex", "wiki", "python", "play", "names", "prose")
@@ -52,7 +52,8 @@ def load_recipe(
     if recipe["corpus"]:
         recipe["corpus"].setdefault("name", recipe["name"])
         recipe["train"].setdefault("corpus", recipe["corpus"]["name"])
-    recipe["sample"].setdefault("model", f"models:/{recipe['name']}@champion")
+    for section in ("sample", "evaluate"):
+        recipe[section].setdefault("model", f"models:/{recipe['name']}@champion")
     return recipe
 
 

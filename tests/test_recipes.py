@@ -41,7 +41,7 @@ def test_every_shipped_recipe_is_a_valid_configuration(name: str, scale: str) ->
 def test_the_recipes_of_the_post_ship() -> None:
     assert recipe_names() == sorted(SHIPPED)
     assert DEFAULT in SHIPPED
-    assert SECTIONS == ("corpus", "train", "sample", "reproduce")
+    assert SECTIONS == ("corpus", "train", "sample", "evaluate", "reproduce")
 
 
 def test_the_posts_settings_are_the_posts() -> None:
@@ -80,6 +80,7 @@ def test_what_a_recipe_does_not_say_has_a_default(tmp_path: Path) -> None:
         "corpus": {"source": "/texts", "name": "mine"},
         "train": {"corpus": "mine"},
         "sample": {"model": "models:/mine@champion"},
+        "evaluate": {"model": "models:/mine@champion"},
         "reproduce": {},
     }
     assert load_recipe(str(path)) == load_recipe(str(path), "small") == expected
@@ -90,6 +91,7 @@ def test_what_a_recipe_does_not_say_has_a_default(tmp_path: Path) -> None:
         "corpus": {"name": "a"},
         "train": {"corpus": "b"},
         "sample": {"model": "m"},
+        "evaluate": {"model": "models:/mine@champion"},
         "reproduce": {},
     }
 
@@ -179,14 +181,20 @@ def test_a_broken_recipe_is_refused(tmp_path: Path, text: str, message: str) -> 
         load_recipe(str(path), "small" if "small" in text else "")
 
 
-ALLOWED = "about, corpus, kind, name, reproduce, sample, scales, train"
-SCALABLE = "corpus, reproduce, sample, train"
+ALLOWED = "about, corpus, evaluate, kind, name, reproduce, sample, scales, train"
+SCALABLE = "corpus, evaluate, reproduce, sample, train"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1]", "recipe {p} holds no sections; it needs some of corpus, train, sample, reproduce."),
+        (
+            "[1]",
+            (
+                "recipe {p} holds no sections; "
+                "it needs some of corpus, train, sample, evaluate, reproduce."
+            ),
+        ),
         ("b: 1\na: 2", f"recipe {{p}} has unknown sections a, b; it may have {ALLOWED}."),
         ("{train: 3, scales: {small: }}", "section train of recipe {p} is 3; it must be settings."),
         (

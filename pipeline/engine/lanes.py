@@ -190,6 +190,22 @@ class Lanes:
             )
         )
 
+    def score_each(self, tokens: np.ndarray) -> np.ndarray:
+        """Nats (T, B), float64, of each of tokens (T + 1, B = W) but the first row.
+
+        The state is kept: a next call goes on with tokens whose first row is the last one here.
+        """
+        nats = np.empty((len(tokens) - 1, tokens.shape[1]))
+        step.score_each(
+            np.ascontiguousarray(tokens, np.int64),
+            self.weights.config.traits.code,
+            self.weights.arrays,
+            self.state,
+            self.buffers,
+            nats,
+        )
+        return nats
+
     def save(self, name: Hashable, more: Mapping[str, Any] | None = None) -> bytes:
         """A running lane as safetensors bytes, from which `start` goes on exactly. `more` is JSON
         that goes with it.

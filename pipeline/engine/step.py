@@ -59,13 +59,28 @@ def score(tokens: Any, kind: int, weights: Any, state: Any, buffers: Any) -> flo
     for step in range(len(tokens) - 1):
         feed(tokens[step], tokens.shape[1], kind, weights, state, buffers)
         for lane in range(tokens.shape[1]):
-            logits = buffers.logits[lane, :symbols]
-            highest = np.float64(logits.max())
-            summed = 0.0
-            for token in range(symbols):
-                summed += exp(np.float64(logits[token]) - highest)
-            total += np.log(summed) - (np.float64(logits[tokens[step + 1, lane]]) - highest)
+            total += _nats(buffers.logits[lane, :symbols], tokens[step + 1, lane])
     return total
+
+
+@compiled
+def score_each(tokens: Any, kind: int, weights: Any, state: Any, buffers: Any, nats: Any) -> None:
+    """Like `score`, each token's own nats, into `nats` (T, B)."""
+    symbols = len(weights.table)
+    for step in range(len(tokens) - 1):
+        feed(tokens[step], tokens.shape[1], kind, weights, state, buffers)
+        for lane in range(tokens.shape[1]):
+            nats[step, lane] = _nats(buffers.logits[lane, :symbols], tokens[step + 1, lane])
+
+
+@compiled
+def _nats(logits: Any, target: int) -> float:
+    """Negative log-likelihood of a token under logits (V,)."""
+    highest = np.float64(logits.max())
+    summed = 0.0
+    for token in range(len(logits)):
+        summed += exp(np.float64(logits[token]) - highest)
+    return np.log(summed) - (np.float64(logits[target]) - highest)
 
 
 @compiled

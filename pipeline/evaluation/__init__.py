@@ -1,4 +1,5 @@
-"""How good a model is against simple compressors of the same text.
+"""How good a model is: its score on a text, beside what else could be used on the same bytes.
 
-A model's own loss is model/scoring.py's.
+config → plan (models and texts, checked) → scores, compressors, ngrams (tasks, by any number of
+workers) → compare, intervals → result → report. A part of a report is a Section.
 """

@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,6 +217,15 @@ class Models:
                 _download(f"{version.uri}/artifacts/{file}", folder)
             return read_files(storage.join(folder, "artifacts"), ARTIFACT, version.digests)
 
+    def log_evaluation(
+        self, version: ModelVersion, figures: Mapping[str, float], text: str, digest: str
+    ) -> None:
+        """Show figures on a text beside a version: as metrics of its logged model.
+
+        `digest` has at most 36 characters: the server takes no more for a dataset's.
+        """
+        self._log_metrics(version.mlflow_run_id, version.model_id, figures, 0, (text, digest))
+
     def _log_model(self, mlflow_id: str, files: dict[str, bytes], step: int) -> Any:
         """Log the model as the run's output of a step. MLflow gives it the run's metrics of it."""
         with folder_of(files) as folder, _without_advice(), mlflow.start_run(run_id=mlflow_id):
@@ -235,19 +244,31 @@ class Models:
 
         The run's own metrics know no dataset, and an imported model's run has none.
         """
+        dataset = (about.corpus.name, about.corpus.version)
+        self._log_metrics(mlflow_id, model_id, about.metrics, about.step, dataset)
+
+    def _log_metrics(
+        self,
+        mlflow_id: str,
+        model_id: str,
+        figures: Mapping[str, float],
+        step: int,
+        dataset: tuple[str, str],
+    ) -> None:
+        """Figures of a logged model on a dataset, by name and digest."""
         now = int(time.time() * 1000)
         metrics = [
             Metric(
                 key,
                 float(value),
                 now,
-                about.step,
+                step,
                 model_id=model_id,
-                dataset_name=about.corpus.name,
-                dataset_digest=about.corpus.version,
+                dataset_name=dataset[0],
+                dataset_digest=dataset[1],
                 run_id=mlflow_id,
             )
-            for key, value in about.metrics.items()
+            for key, value in figures.items()
         ]
         self.client.log_batch(mlflow_id, metrics=metrics)
 

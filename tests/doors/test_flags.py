@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.corpora.config import CorpusConfig
+from pipeline.evaluation.config import EvaluateConfig
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 from tests.doors.house import shown
@@ -19,6 +20,7 @@ JOBS: dict[str, type[Any]] = {
     "build_corpus": CorpusConfig,
     "train": TrainConfig,
     "sample": SampleConfig,
+    "evaluate": EvaluateConfig,
 }
 # The rest of the settings: an engine's, or another job's, cases of the same kind would say no more.
 GENERATED = [

@@ -281,6 +281,21 @@ def test_all_that_is_a_lanes_own_moves_with_it() -> None:
     np.testing.assert_array_equal(lanes.buffers.logits[0], alone.buffers.logits[0])
 
 
+def test_each_tokens_nats_add_up_to_the_score_and_go_on_where_they_stopped() -> None:
+    made = engine()
+    tokens = np.random.default_rng(1).integers(0, len(VOCAB), (20, 3))
+    nats = made.lanes(3).score_each(tokens)
+    assert (nats.shape, nats.dtype) == ((19, 3), np.float64)
+    # In the order of the sum: by step, then by lane.
+    assert np.cumsum(nats.ravel())[-1] == made.lanes(3).score(tokens)
+    for lane in range(3):
+        alone = made.lanes(1).score_each(tokens[:, lane : lane + 1])
+        assert alone[:, 0].tolist() == nats[:, lane].tolist()
+    running = made.lanes(3)
+    parts = [running.score_each(tokens[:8]), running.score_each(tokens[7:])]
+    assert np.concatenate(parts).tolist() == nats.tolist()
+
+
 def test_a_score_is_a_sum() -> None:
     made = engine()
     tokens = np.random.default_rng(1).integers(0, len(VOCAB), (20, 3), np.uint8)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jobs import build_corpus, command, reproduce, sample, train
+from jobs import build_corpus, command, evaluate, reproduce, sample, train
 from jobs.command import Common, Job, Parser, late, run_command
 from jobs.field_docs import field_docs
 from pipeline import yaml_files
@@ -345,6 +345,7 @@ JOBS = {
     "build_corpus": build_corpus.JOB,
     "train": train.JOB,
     "sample": sample.JOB,
+    "evaluate": evaluate.JOB,
     "reproduce": reproduce.JOB,
 }
 

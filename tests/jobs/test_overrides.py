@@ -7,11 +7,17 @@ import pytest
 from jobs.overrides import EXAMPLES, read_overrides
 from pipeline.corpora.config import CorpusConfig
 from pipeline.errors import InputError
+from pipeline.evaluation.config import EvaluateConfig
 from pipeline.sampling.config import SampleConfig
 from pipeline.settings import Place, read
 from pipeline.training.config import TrainConfig
 
-SECTIONS = {"corpus": CorpusConfig, "train": TrainConfig, "sample": SampleConfig}
+SECTIONS = {
+    "corpus": CorpusConfig,
+    "train": TrainConfig,
+    "sample": SampleConfig,
+    "evaluate": EvaluateConfig,
+}
 
 
 def test_the_last_one_wins() -> None:

@@ -16,6 +16,7 @@ from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
 from pipeline.errors import InputError
+from pipeline.evaluation.config import EvaluateConfig
 from pipeline.sampling.config import SampleConfig
 from pipeline.training import estimate
 from pipeline.training.config import TrainConfig
@@ -113,6 +114,18 @@ def test_a_sampling_job_is_planned(
     assert found["settings"]["num_chars"] == 50
     assert not (tmp_path / "out").exists()
     assert "1, of which 0 are there; about 50 B" in shown(log)
+
+
+def test_an_evaluation_is_planned(
+    root: str, tmp_path: Path, text: Path, log: pytest.LogCaptureFixture
+) -> None:
+    config = EvaluateConfig(model=checkpoint(root, 16), output=str(tmp_path / "out"))
+    found = json.loads(json.dumps(plans.evaluate_plan(config, common(root, text))))
+    assert found["models"][0]["model"] == "run-16/checkpoint-00000001"
+    assert found["training_bytes"] > 0
+    assert found["output"] == str(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert "fp32, 0 symbols unknown" in shown(log)
 
 
 def test_a_recipe_is_planned_stage_by_stage(

@@ -11,7 +11,7 @@ import pytest
 from jobs.uninstalled import refuse
 from tests.jobs.conftest import HOUSE
 
-STARTED = ["build_corpus", "train", "sample", "reproduce", "models", "schedule"]
+STARTED = ["build_corpus", "train", "sample", "evaluate", "reproduce", "models", "schedule"]
 
 
 @pytest.mark.parametrize("name", STARTED)

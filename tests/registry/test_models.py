@@ -78,6 +78,22 @@ def test_a_version_says_what_it_is_and_where_it_comes_from(home: str, models: Mo
     assert version.description.startswith("# texts\n")
 
 
+def test_an_evaluation_is_shown_beside_the_version_as_figures_on_its_text(models: Models) -> None:
+    version = models.resolve("models:/texts/1")
+    before = models.client.get_logged_model(version.model_id).metrics or []
+    shown = {"evaluate/val_bits_per_byte": 1.5, "evaluate/val_nats": 1.04}
+    models.log_evaluation(version, shown, "val of texts@1", "0123456789ab")
+    after = models.client.get_logged_model(version.model_id).metrics or []
+    assert len(after) == len(before) + 2
+    found = {metric.key: metric for metric in after}
+    for name, value in shown.items():
+        assert found[name].value == value
+        assert (found[name].dataset_name, found[name].dataset_digest) == (
+            "val of texts@1",
+            "0123456789ab",
+        )
+
+
 def test_a_version_is_a_logged_model_with_its_files_its_run_and_our_code(
     home: str, models: Models
 ) -> None:

@@ -1,0 +1,56 @@
+"""Score models on a text, beside compressors and n-gram models of the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+try:
+    from jobs.command import Common, Job, announce, late
+except ModuleNotFoundError as missing:  # a Python without the package
+    from uninstalled import refuse  # type: ignore[import-not-found]  # it lies beside this file
+
+    refuse(missing)
+from pipeline import storage
+from pipeline.evaluation.config import EvaluateConfig
+from pipeline.tasks import Runner, ray_runner, run_here
+
+log = logging.getLogger("unreasonable")
+
+
+def evaluate(config: EvaluateConfig, common: Common) -> dict[str, Any]:
+    # Late: numba and pyarrow take a second, and a wrong setting should not wait for them.
+    from pipeline.evaluation.run import run_evaluation
+
+    @contextlib.contextmanager
+    def session(output: str) -> Iterator[Runner]:
+        announce("evaluate", config)
+        if config.num_workers == 1:
+            yield run_here
+            return
+        from cluster.connect import node_count, ray_session
+
+        with ray_session(dashboard=False):
+            storage.check_reachable_by(output, node_count(), option="--output")
+            yield ray_runner(config.num_workers)
+
+    run = run_evaluation(config, common.root, session)
+    for score in run.evaluation.models:
+        log.info("%s: %.4f bits per byte", score.model, score.bits_per_byte)
+    log.info("report: %s", run.report)
+    return run.to_json()
+
+
+JOB = Job(
+    description=__doc__ or "",
+    section="evaluate",
+    config_class=EvaluateConfig,
+    run=evaluate,
+    plan=late("jobs.plans", "evaluate_plan"),
+)
+main = JOB.main
+
+if __name__ == "__main__":
+    main()

@@ -39,7 +39,7 @@ def plot(shares: Mapping[str, float], left: Lines, right: Lines) -> str:
     # Names of clip paths are random without a salt. Text stays text: smaller, and can be read out.
     settings: Any = {"svg.hashsalt": "unreasonable", "svg.fonttype": "none", "font.size": 9}
     with mpl.rc_context(settings):
-        # Places by hand: matplotlib's layout engine takes 2 s to find them.
+        # Places by hand: matplotlib's layout engine draws all twice to find them.
         figure = Figure(figsize=(9, 7))
         bars = figure.add_axes((0.25, 0.58, 0.72, 0.39))
         bars.barh(list(shares), list(shares.values()), color="#4878a8")

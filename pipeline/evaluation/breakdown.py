@@ -20,6 +20,7 @@ import numpy as np
 from pipeline.corpora.vocab import Unit
 from pipeline.errors import InputError
 from pipeline.evaluation import places
+from pipeline.evaluation.breakdown_plot import Lines, plot
 from pipeline.evaluation.section import Section
 
 RARE = 5  # times a word is in the training split, at most, as in the paper
@@ -129,23 +130,38 @@ def breakdown(
 
 def section(result: Breakdown) -> Section:
     """The kinds, then closers and learning by distance, as one table with a picture."""
-    from pipeline.evaluation.breakdown_plot import plot
-
     names = list(result.rivals)
     head = ("symbols that are", "of all", "bits each", "of the loss", "own share")
     rows = [(*head, *(f"{name}, bits" for name in names))]
     for kind in result.kinds:
         own = _percent(kind.own, result.nats)
         rows.append(_row(kind.name, kind, result, own))
-    for title, bins in (("closing, opener from", result.closers), ("from", result.learning)):
+    for title, bins in (("closing, opened", result.closers), ("all, state empty", result.learning)):
         for each in bins:
-            rows.append(_row(f"{title} {each.low:,} symbols before", each, result, ""))
+            rows.append(_row(f"{title} {each.low:,}+ symbols before", each, result, ""))
     lead = (
         "A symbol may be of several kinds; its own share counts it at the first, so that those add "
         "up to the whole loss. Rows by distance: brackets and quotes that close, by how far before "
         "they were opened; all symbols, by how far before the model's state was empty."
     )
-    return Section(title="Where the loss lies", lead=lead, table=tuple(rows), plots=(plot(result),))
+    return Section(
+        title="Where the loss lies", lead=lead, table=tuple(rows), plots=(_picture(result),)
+    )
+
+
+def _picture(result: Breakdown) -> str:
+    """Own shares of the loss, and bits by distance for the model and its rivals."""
+    shares = {kind.name: 100 * kind.own / (result.nats or 1.0) for kind in result.kinds}
+    closers = _lines(result, result.closers, "closing symbols", "symbols since the opener")
+    learning = _lines(result, result.learning, "all symbols", "symbols since an empty state")
+    return plot(shares, closers, learning)
+
+
+def _lines(result: Breakdown, bins: tuple[Bin, ...], title: str, label: str) -> Lines:
+    bits = {"model": [each.bits for each in bins]}
+    for name in result.rivals:
+        bits[name] = [_bits(each.rivals[name], each.symbols) for each in bins]
+    return Lines(title=title, label=label, distances=[each.low for each in bins], bits=bits)
 
 
 class _Sums:
@@ -190,7 +206,8 @@ def _kinds(
     masks["first letters of words"] = first_letters
     masks["after a newline"] = places.follows(symbols, "\n")
     masks["after a space"] = places.follows(symbols, " ")
-    masks["within words"] = words.mask(np.ones(len(words.starts), np.bool_), len(symbols))
+    in_words = words.mask(np.ones(len(words.starts), np.bool_), len(symbols))
+    masks["later letters of words"] = in_words & ~first_letters
     masks["all others"] = ~np.any(list(masks.values()), axis=0)
     return masks
 

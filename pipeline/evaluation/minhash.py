@@ -5,8 +5,8 @@ A window is the 256 shingles of 8 symbols that begin in it. Its signature has 48
 falls into one of them by its hash, and the smallest of a bin stays (one permutation hashing, Li et
 al. 2012). Two windows are candidates when two neighbouring bins agree. The text that streams past
 is looked at every 64 symbols, so a copy anywhere in it shares at least 7/9 of a window's shingles
-with one of its own windows. A library's MinHash takes 1 ms a window, this one 2 us: 1.3 GB have 20
-million.
+with one of its own windows. datasketch takes 230 us a window, this one 2 us with all
+comparing, and 1.3 GB have 20 million.
 
 Shapes: W windows of the text that is indexed, E = 24 W entries of its bands.
 """

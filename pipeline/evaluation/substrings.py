@@ -19,10 +19,12 @@ import numpy as np
 from pipeline.errors import InputError
 
 SHORTEST = 32  # symbols of a span: shorter ones are found by chance in any text of a kind
-MOST_SYMBOLS = 1 << 27  # of samples: about 90 bytes of index each, numbered by 32 bits
+MOST_SYMBOLS = 1 << 27  # of samples: about 150 bytes of index each, numbered by 32 bits
 _BASE = np.uint64(0xD1342543DE82EF95)  # of the rolling hash, odd
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # its upper bits, not its lower ones, depend on all symbols
-_BITS_A_WINDOW = 16  # one window of the corpus in 16 is looked up in vain; 2 MB for 1 MB of samples
+_BITS_A_WINDOW = (
+    16  # one window of the corpus in 16 is looked up in vain; 2 to 4 MB for 1 MB of samples
+)
 
 
 class Automaton(NamedTuple):

@@ -34,7 +34,7 @@ from pipeline.evaluation.substrings import SHORTEST, SampleIndex, merged
 from pipeline.tasks import Runner, run_here
 
 NGRAMS = (4, 8, 16, 24, 32, 64, 128)  # symbols
-TASK_TOKENS = 1 << 26  # 1.5 s of searching a task, and 64 MiB of a byte corpus in memory
+TASK_TOKENS = 1 << 26  # 3 s of searching a task, and 64 MiB of a byte corpus in memory
 SHOWN = 60  # symbols of a span's text in a report
 
 

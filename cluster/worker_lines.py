@@ -8,6 +8,7 @@ from typing import Any
 # Lines that Ray's own processes write on every machine, and that ask for nothing.
 _NOISE = re.compile(
     r"metrics exporter agent"  # a local Ray has none
+    r"|Failed to query Ray Train Controller actor state"  # of a run that is being stopped
     r"|Setting up process group for:"
     r"|Started distributed worker processes:"
     r"|^- \(node_id=.*\) world_rank="

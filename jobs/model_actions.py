@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.ending import show_table
 from pipeline import storage
+from pipeline.hints import command
 from pipeline.progress import duration
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def import_(values: Values, root: str) -> dict[str, Any]:
     version = import_model(_registry(root), archive, values["name"], values["sha256"])
     name = f"{version.name}/{version.version}"
     log.info(
-        "registered as %s; no alias moved: python jobs/models.py promote %s", version.uri, name
+        "registered as %s; no alias moved: %s %s", version.uri, command("models promote"), name
     )
     return {"model": version.uri, "tags": version.tags}
 

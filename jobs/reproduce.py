@@ -16,6 +16,7 @@ except ModuleNotFoundError as missing:  # a Python without the package
     refuse(missing)
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
+from pipeline.hints import command
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import check_machine
@@ -51,8 +52,8 @@ def run(_: ReproduceConfig, common: Common) -> dict[str, Any]:
         times.done("start")
         done = reproduce(recipe, common.root, ray_runner(), times)
     if done.trained.stopped:
-        command = f"python jobs/train.py --root {common.root} --resume {done.trained.run_id}"
-        log.info("stopped; go on: %s", command)
+        resume = f"{command('train')} --root {common.root} --resume {done.trained.run_id}"
+        log.info("stopped; go on: %s", resume)
     else:
         log.info("%s", report(done))
     return done.to_json()

@@ -18,10 +18,12 @@ from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import latest, split_reference
 from pipeline.errors import InputError
+from pipeline.hints import command
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import check_machine, check_run, started
 
 if TYPE_CHECKING:
+    from pipeline.corpora.manifest import Corpus
     from pipeline.training.run import TrainedRun
 
 log = logging.getLogger("unreasonable")
@@ -34,7 +36,7 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     check_machine(config.workers[0], config.cpus_per_worker, use_gpu=config.use_gpu)
     missing = _corpus_to_build(config, common)
     if not missing:
-        check_run(config, common.root)
+        _say_if_older(check_run(config, common.root), config, common)
     from pipeline.registry.tracking import check_tracking
 
     check_tracking(common.root)
@@ -62,12 +64,36 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     return trained.to_json()
 
 
+def _say_if_older(corpus: Corpus, config: TrainConfig, common: Common) -> None:
+    """Warn when the recipe's corpus was last built with other settings than the recipe has now.
+
+    The newest version is what a run learns: a schedule, or a build by hand, decides what that is.
+    """
+    name, version = split_reference(config.corpus)
+    if version or config.resume or name != common.recipe["corpus"].get("name"):
+        return
+    try:
+        wanted = common.section("corpus", CorpusConfig).shaping()
+    except InputError:  # a recipe whose text is a person's own, and the corpus is there already
+        return
+    built = corpus.manifest.corpus
+    others = [key for key, value in wanted.items() if key in built and built[key] != value]
+    if others:
+        log.warning(
+            "corpus %s@%s was built with another %s than the recipe has; to build it anew: %s",
+            name,
+            corpus.version,
+            ", ".join(sorted(others)),
+            f"{command('build-corpus')} --root {common.root} --recipe {common.flags['recipe']}",
+        )
+
+
 def _say_where(trained: TrainedRun, root: str) -> None:
     """Log where the result is, and what to run next."""
     if trained.stopped:
         assert trained.result is not None
-        command = f"python jobs/train.py --root {root} --resume {trained.run_id}"
-        log.info("stopped at step %d; go on: %s", trained.result.step, command)
+        resume = f"{command('train')} --root {root} --resume {trained.run_id}"
+        log.info("stopped at step %d; go on: %s", trained.result.step, resume)
         return
     log.info(
         "val_loss %.4f, %.4f bits per byte; %s%s",
@@ -76,7 +102,7 @@ def _say_where(trained: TrainedRun, root: str) -> None:
         trained.model,
         ", the champion" if trained.champion else "",
     )
-    log.info("next: python jobs/sample.py --root %s --model %s", root, trained.model)
+    log.info("next: %s --root %s --model %s", command("sample"), root, trained.model)
 
 
 def _model_name(config: TrainConfig, common: Common) -> str:

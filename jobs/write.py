@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.sampler import Model
 
 NUM_CHARS = 1000
+ALSO = {"length": ("num_chars",)}  # what other doors call it
 MAX_PRIME_BYTES = 16 << 20  # as for --prime_file of jobs/sample.py
 # What would move a terminal's cursor, colour it, or turn the order of letters round. A line feed
 # and a tab are text.
@@ -145,7 +146,7 @@ def _say(text: str) -> None:
 
 
 def parser() -> Parser:
-    own = Parser(prog="write", description=__doc__)
+    own = Parser(description=__doc__)
     own.add_argument("model", metavar="MODEL", help="what to write with: see above")
     own.add_argument(
         "prime", metavar="PRIME", nargs="?", help="text to start from, which is written first"
@@ -160,7 +161,8 @@ def parser() -> Parser:
                 raise argparse.ArgumentTypeError(f"{text!r} is not {needed}") from None
 
         shown = f"{about} (default: {default})" if default != "" else about
-        own.add_argument(f"--{name}", type=read, default=default, metavar=metavar, help=shown)
+        names = [f"--{name}", *(f"--{also}" for also in ALSO.get(name, ()))]
+        own.add_argument(*names, type=read, default=default, metavar=metavar, help=shown)
 
     option("length", int, NUM_CHARS, "N", "characters to write behind the prime")
     option("temperature", float, 1.0, "X", "below 1 safer, above 1 bolder; 0: always the likeliest")

@@ -32,6 +32,7 @@ LOOSE = (
     "publishing",
     "errors",
     "estimates",
+    "hints",
     "progress",
     "terminal",
     "counter_rng",

@@ -30,6 +30,7 @@ from pipeline.corpora.manifest_data import (
 )
 from pipeline.corpora.vocab import Vocab
 from pipeline.errors import DamagedError, InputError
+from pipeline.hints import command
 
 # Names of a version's files, and of the one beside the versions.
 MANIFEST = "manifest.json"
@@ -153,7 +154,7 @@ def open_corpus(root: str, reference: str) -> Corpus:
         known = ", ".join(corpus_names(root)) or "none"
         raise InputError(
             f"no corpus {name!r} under {root} (there are: {known}); "
-            f"build it: python jobs/build_corpus.py --recipe {name}"
+            f"build it: {command('build-corpus')} --recipe {name}"
         )
     return open_version(storage.join(corpus_url(root, name), version or newest))
 
@@ -163,7 +164,7 @@ def open_version(url: str) -> Corpus:
     manifest_url = storage.join(url, MANIFEST)
     if not storage.exists(manifest_url):
         raise InputError(
-            f"no corpus version at {url}; `python jobs/build_corpus.py --list` shows what is there."
+            f"no corpus version at {url}; `{command('build-corpus')} --list` shows what is there."
         )
     value = storage.read_json(manifest_url)
     # The format first: what another one means by a field is not known here.

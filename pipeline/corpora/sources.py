@@ -93,7 +93,15 @@ def list_source(url: str, config: CorpusConfig) -> Listing:
         return _list_url(url, config, prefix)
     except InputError:
         raise
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        # fsspec says so of a web server that cannot be reached, too, and keeps why behind it.
+        cause = error.__cause__
+        is_absent = getattr(cause, "status", None) in (404, 410)
+        if cause is not None and "http" in url and not is_absent:
+            why = " ".join(str(cause).split())[:200] or type(cause).__name__
+            raise InputError(
+                f"source {url} cannot be had: {why}. Check the address and the network."
+            ) from None
         raise InputError(f"source {url} does not exist; give another --source.") from None
     except Exception as error:  # every store has exceptions of its own
         raise InputError(

@@ -13,6 +13,7 @@ from pipeline.corpora.moved import moved_documents
 from pipeline.corpora.shards import Tokens, TokenSource
 from pipeline.corpora.splits import Division
 from pipeline.errors import InputError
+from pipeline.hints import command
 from pipeline.model.artifact import load_network
 from pipeline.model.scoring import bits_per_byte, mean_nats
 from pipeline.registry.models import Models, ModelVersion
@@ -41,9 +42,10 @@ def promote_if_better(
         if reason:
             log.info(
                 "champion %s stays, uncompared, for it may have learnt the new validation text: "
-                "%s; to replace it: python jobs/models.py promote %s",
+                "%s; to replace it: %s %s",
                 champion.uri,
                 reason,
+                command("models promote"),
                 challenger.uri,
             )
             return False

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import runs, storage
-from pipeline.corpora.manifest import latest, split_reference
 from pipeline.errors import InputError
 from pipeline.model.artifact import (
     ARTIFACT,
@@ -85,6 +84,8 @@ def frozen_vocab(reference: str, root: str) -> Vocab | None:
 
     A bare name is a corpus where there is one of that name, else a model.
     """
+    from pipeline.corpora.manifest import latest, split_reference  # pyarrow takes 0.2 s
+
     is_model = reference.startswith("models:")
     name, _ = split_reference(reference)
     if not reference or (not is_model and latest(root, name)):

@@ -37,8 +37,9 @@ def user() -> str:
 def source() -> str:
     """The command that was started: below the project's folder by its place there."""
     command = Path(sys.argv[0])
-    if not command.name:
-        return ""
+    # `unreasonable train` is what the dispatcher leaves there: a command and no path.
+    if not command.name or " " in command.name:
+        return command.name
     command = command.absolute()
     return str(command.relative_to(_HOUSE) if command.is_relative_to(_HOUSE) else command)
 

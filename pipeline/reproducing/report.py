@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from pipeline import storage
+from pipeline.hints import command
 from pipeline.reproducing.stages import Reproduction
 
 EXCERPT_LINES = 10
@@ -19,7 +20,7 @@ def report(done: Reproduction) -> str:
     table = "   ".join(f"{name} {value:.3f}" for name, value in done.bits_per_byte.items())
     model = done.trained.model
     again = (
-        f"python jobs/sample.py --root {done.root} --model {model} "
+        f"{command('sample')} --root {done.root} --model {model} "
         f"--temperature 0.5 --seed 2 --output {done.root}/samples/safer"
     )
     return f"""
@@ -36,7 +37,7 @@ samples  {done.sampled.samples}
 
 go on:   mlflow ui --backend-store-uri {done.trained.tracking_uri}
          {again}
-         python jobs/reproduce.py --recipe PATH   (a recipe of your own; see jobs/recipes/)"""
+         {command("reproduce")} --recipe PATH   (a recipe of your own; see jobs/recipes/)"""
 
 
 def _excerpt(url: str) -> str:

@@ -364,3 +364,8 @@ def test_a_member_is_picked_out_of_an_archive(tmp_path: Path) -> None:
     (file,) = list_source(f"zip://b/c.txt::{path}", corpus_config()).streams
     assert (file.path, file.within, file.size) == ("", "b/c.txt", path.stat().st_size)
     assert file.state.startswith("mtime:")
+
+
+def test_a_web_server_that_cannot_be_reached_is_not_called_absent() -> None:
+    with pytest.raises(InputError, match=r"^source http://127\.0\.0\.1:9/x\.txt cannot be had: "):
+        list_source("http://127.0.0.1:9/x.txt", corpus_config())

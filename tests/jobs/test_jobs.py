@@ -24,6 +24,7 @@ from pipeline.corpora.build import build_corpus as build
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
 from pipeline.errors import InputError
+from pipeline.hints import command
 from pipeline.model.about import CorpusReference
 from pipeline.registry.fetch import frozen_vocab
 from pipeline.registry.models import corpus_references
@@ -294,11 +295,11 @@ def test_a_job_ends_with_where_the_result_is(caplog: pytest.LogCaptureFixture) -
 
     assert said() == [
         "val_loss 1.2346, 1.5000 bits per byte; models:/a/1, the champion",
-        "next: python jobs/sample.py --root /root --model models:/a/1",
+        f"next: {command('sample')} --root /root --model models:/a/1",
     ]
     assert said(champion=False)[0] == "val_loss 1.2346, 1.5000 bits per byte; models:/a/1"
     assert said(stopped=True, run_id="run-1", result=SimpleNamespace(step=7)) == [
-        "stopped at step 7; go on: python jobs/train.py --root /root --resume run-1"
+        f"stopped at step 7; go on: {command('train')} --root /root --resume run-1"
     ]
 
 
@@ -348,7 +349,32 @@ def test_a_recipe_ends_with_a_report_or_with_how_to_go_on(
     ended = run("reproduce", "--recipe", recipe, "--root", root)
     assert json.loads(ended.out) == {"stopped": stopped}
     assert ended.status == (130 if stopped else 0)
-    go_on = f"stopped; go on: python jobs/train.py --root {root} --resume run-1"
+    go_on = f"stopped; go on: {command('train')} --root {root} --resume run-1"
     assert ended.log[-1] == (go_on if stopped else "the report")
     # Before Ray starts it is tried whether something can be written: a folder, and no more.
     assert not storage.names(root)
+
+
+def test_a_corpus_of_other_settings_than_the_recipes_is_told_of(
+    tmp_path: Path, texts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = str(tmp_path)
+    build(CorpusConfig(name="texts", source=str(texts), val=0.2, test=0.0), root)
+    corpus = open_corpus(root, "texts")
+    told = "was built with another test, val than the recipe has; to build it anew: "
+
+    def said(config: TrainConfig, **settings: Any) -> str:
+        caplog.clear()
+        recipe = {"name": "r", "corpus": {"name": "texts", "source": str(texts), **settings}}
+        common = Common(root=root, recipe=recipe, flags={"recipe": "r.yaml"})
+        train._say_if_older(corpus, config, common)
+        return caplog.text
+
+    config = TrainConfig(corpus="texts", max_steps=1)
+    assert f"corpus texts@{corpus.version} {told}" in said(config)
+    assert f"build-corpus --root {root} --recipe r.yaml" in said(config)
+    assert said(config, val=0.2, test=0.0) == ""
+    # Another folder may hold the same documents: where text lies is no setting of this kind.
+    assert said(config, val=0.2, test=0.0, source="/elsewhere") == ""
+    assert said(config, val=0.3, source="") == ""  # the text is a person's own
+    assert said(TrainConfig(corpus=f"texts@{corpus.version}", max_steps=1)) == ""

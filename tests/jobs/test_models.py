@@ -16,6 +16,7 @@ from jobs import models
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
+from pipeline.hints import command
 from tests.jobs.conftest import Run
 from tests.registering import registered, with_database
 
@@ -105,7 +106,7 @@ def test_a_model_goes_from_one_registry_to_another(
     assert imported.result["model"] == "models:/texts/1"
     assert imported.result["tags"]["imported_from"] == f"texts/2 in {archive}"
     assert imported.log[-1] == (
-        "registered as models:/texts/1; no alias moved: python jobs/models.py promote texts/1"
+        f"registered as models:/texts/1; no alias moved: {command('models promote')} texts/1"
     )
     shown = run("models", "--root", there, "show", "texts")  # no champion: the newest
     assert shown.result["sources"]["licence"] == "PSF-2.0"

@@ -15,6 +15,7 @@ from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import Corpus, open_corpus
 from pipeline.corpora.vocab import Vocab
+from pipeline.hints import command
 from pipeline.model.about import CorpusReference, ModelAbout
 from pipeline.model.artifact import artifact_files
 from pipeline.model.config import ModelConfig
@@ -175,7 +176,7 @@ def test_after_a_rebuild_with_a_tail_split_the_old_champion_stays(
     assert record.getMessage() == (
         "champion models:/texts/1 stays, uncompared, for it may have learnt the new validation "
         "text: the end of the text, which is held out, is another in every version; "
-        "to replace it: python jobs/models.py promote models:/texts/2"
+        f"to replace it: {command('models promote')} models:/texts/2"
     )
 
 

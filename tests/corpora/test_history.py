@@ -200,3 +200,24 @@ def test_staging_is_swept_when_its_lease_is_over(
         monkeypatch.setattr(time, "time", lambda passed=passed: NOW + passed)
         history.sweep_staging(root)
         assert storage.names(f"{root}/corpora/.staging") == left
+
+
+def test_a_record_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    url = str(tmp_path / "corpora" / "x" / "sources.json")
+    for value, reason in (
+        ({"sources": 7, "state": None}, "sources 7, state None"),
+        ({"version": 5}, "5 is not text"),
+        ({"sources": "a" * 200}, ("sources '" + "a" * 200)[:100]),
+    ):
+        storage.write_json(url, value)
+        with pytest.raises(DamagedError) as refused:
+            history.origin(str(tmp_path), "x")
+        assert f"({reason})" in str(refused.value)
+
+
+def test_a_file_may_say_that_it_was_written_after_an_instant() -> None:
+    assert history.written_after(file(state=f"mtime:{NOW + 1}"), NOW)
+    assert not history.written_after(file(state=f"mtime:{NOW}"), NOW)
+    assert history.written_after(file(state=f"mtime:{int((NOW + 1) * 1e9)}"), NOW)
+    assert not history.written_after(file(state=f"etag:{NOW + 1}"), NOW)
+    assert not history.written_after(file(state="etag:x"), NOW)

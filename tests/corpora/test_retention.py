@@ -121,10 +121,14 @@ def test_several_runs_may_use_a_version(tmp_path: Path) -> None:
     assert retention.run_references(str(tmp_path), "c") == {"v": ["run r1", "run r2"]}
 
 
-def test_a_version_that_models_alone_use_stays(five: list[Corpus], tmp_path: Path) -> None:
+def test_a_version_that_models_alone_use_stays(
+    five: list[Corpus], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     used = {five[0].version: ["model c/1"], "gone": ["model c/2"]}
-    removed = retention.prune(str(tmp_path), "c", 4, lambda name: used)
+    with caplog.at_level("INFO", "unreasonable"):
+        removed = retention.prune(str(tmp_path), "c", 4, lambda name: used)
     assert removed == []
+    assert caplog.messages == [f"corpus c: version {five[0].version} stays for model c/1"]
     assert left(tmp_path) == names(five[::-1])
 
 
@@ -180,9 +184,10 @@ def test_versions_of_one_age_have_an_order(
 def test_a_version_that_cannot_be_opened_is_left_out(
     five: list[Corpus], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manifest = Path(five[2].url) / "manifest.json"
+    broken = min(five, key=lambda corpus: corpus.version)  # the first in the folder
+    manifest = Path(broken.url) / "manifest.json"
     manifest.write_text("{}")
-    assert left(tmp_path) == names([five[4], five[3], five[1], five[0]])
+    assert left(tmp_path) == names([each for each in five[::-1] if each is not broken])
     assert caplog.messages == [
         f"{manifest} is not a manifest of format 2 or 3; build the corpus again with this version."
     ]

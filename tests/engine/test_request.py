@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.counter_rng import key_of
+from pipeline.engine import request
 from pipeline.engine.request import (
     LINE,
     MAX_SEED,
@@ -181,3 +182,14 @@ def test_a_stop_text_beside_lines_is_refused() -> None:
         assert str(caught.value) == (
             "lines end at a line feed, so stop has no meaning with them; give one of the two."
         )
+
+
+def test_what_is_no_text_is_shown_and_told_why() -> None:
+    with pytest.raises(InputError, match=r"^stop is \[7\]; it must be text\.$"):
+        request.written_text("stop", [7])
+    half = r"^stop is 'a\\ud800', which has half a surrogate pair at 1 and is no text; leave that"
+    with pytest.raises(InputError, match=half):
+        request.written_text("stop", "a\ud800")
+    just = "x" * (request.SHOWN_CHARS - 2)  # with its quotes
+    assert request.shown(just) == repr(just)
+    assert request.shown(just + "x") == repr(just + "x")[: request.SHOWN_CHARS] + "..."

@@ -95,7 +95,7 @@ def test_little_is_uploaded_and_nothing_private(tmp_path: Path) -> None:
     )
     with zipfile.ZipFile(package) as opened:
         names = {info.filename for info in opened.infolist() if not info.is_dir()}
-    assert package.stat().st_size < 1_000_000
+    assert package.stat().st_size < 2_000_000  # not packed: the code itself
     assert {"jobs/train.py", "pipeline/storage.py", "jobs/recipes/linux.yaml"} <= names
     assert not names & set(secrets)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.corpora.build import BuildResult
 from pipeline.corpora.manifest_data import TextBytes
+from pipeline.hints import command
 from pipeline.reproducing.report import EXCERPT_LINES, report
 from pipeline.reproducing.stages import Reproduction
 from pipeline.sampling.job import SampleResult
@@ -65,7 +66,7 @@ def test_it_shows_an_excerpt_figures_places_and_the_next_commands(tmp_path: Path
     assert "model 1.723   xz 1.739" in said
     for place in ("/root/corpora/mine/0123456789ab", "/root/runs/r", "models:/mine/3"):
         assert place in said
-    assert "jobs/sample.py --root /root --model models:/mine/3" in said
+    assert f"{command('sample')} --root /root --model models:/mine/3" in said
     assert "mlflow ui --backend-store-uri sqlite:////root/mlflow.db" in said
 
 

@@ -494,3 +494,9 @@ def test_a_border_is_the_longest_proper_prefix_that_is_a_suffix(stop: str) -> No
 
     found = stop_borders(np.array([ord(symbol) for symbol in stop], np.int64))
     assert found.tolist() == [longest(stop[: at + 1]) for at in range(len(stop))]
+
+
+def test_a_stop_text_that_cannot_be_written_is_named_as_one() -> None:
+    made = engine()
+    with pytest.raises(InputError, match=r"^stop b'Z' has symbols outside the vocabulary: "):
+        Lanes(made.weights, made.writable, 1, b"Z")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline import storage
-from pipeline.errors import DamagedError
+from pipeline.errors import DamagedError, InputError
 from pipeline.scheduling import ledger as module
 from pipeline.scheduling.ledger import (
     FAILED,
@@ -282,3 +282,32 @@ def test_what_runs_or_came_out_well_is_not_tried_again() -> None:
     assert Entry(attempt()).retry_at() is None
     assert Entry(attempt(), started).retry_at() is None
     assert Entry(attempt(), started, succeeded).retry_at() is None
+
+
+def test_what_is_not_there_or_not_ours_is_one_line(tmp_path: Path) -> None:
+    ledger = Ledger(str(tmp_path))
+    folder = tmp_path / "schedules" / "c"
+    with pytest.raises(InputError) as caught:
+        ledger.entry("c", 8)
+    assert str(caught.value) == (
+        f"no attempt c/8 under {ledger.url}; is --root the scheduler's? See --list."
+    )
+    first = attempt()
+    assert ledger.append(first)
+    assert ledger.entry("c", 1).attempt == first
+    for name in ("x1.json", "\u0661.json"):  # a digit, but none that a scheduler writes
+        (folder / name).write_text("{}")
+        with pytest.raises(DamagedError) as caught_too:
+            ledger.entries("c")
+        assert str(caught_too.value) == (
+            f"{ledger.url} holds {name}, which no scheduler wrote; move it away."
+        )
+        (folder / name).unlink()
+    (folder / "000001.started.json").write_text('{"odd": 1}')
+    with pytest.raises(DamagedError) as caught_last:
+        ledger.entry("c", 1)
+    said = str(caught_last.value)
+    start = f"{folder}/000001.json, or a note beside it, is not what the scheduler writes ("
+    assert said.startswith(start)
+    assert said.endswith("); move it away.")
+    assert "Error: " in said.removeprefix(start)

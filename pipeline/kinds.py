@@ -110,7 +110,7 @@ def _read_union(kind: Any, written: Any) -> Any:
         try:
             return read(member, written)
         except ValueError:
-            pass
+            continue  # the next member of the union may take it; none is said below
     raise ValueError(written)
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 try:
-    from jobs.command import Common, Job, announce, late
+    from jobs.command import Common, Job, Parser, announce, late
 except ModuleNotFoundError as missing:  # a Python without the package
     from uninstalled import refuse  # type: ignore[import-not-found]  # it lies beside this file
 
     refuse(missing)
 from pipeline import storage
+from pipeline.errors import InputError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.tasks import Runner, ray_runner, run_here
 
@@ -36,11 +37,44 @@ def evaluate(config: EvaluateConfig, common: Common) -> dict[str, Any]:
             storage.check_reachable_by(output, node_count(), option="--output")
             yield ray_runner(config.num_workers)
 
-    run = run_evaluation(config, common.root, session)
+    run = run_evaluation(config, common.root, session, kinds(common))
     for score in run.evaluation.models:
         log.info("%s: %.4f bits per byte", score.model, score.bits_per_byte)
     log.info("report: %s", run.report)
     return run.to_json()
+
+
+def kinds(common: Common) -> dict[str, str]:
+    """What kind of text the recipe's corpus is."""
+    corpus = common.recipe["corpus"].get("name")
+    return {corpus: common.recipe["kind"]} if corpus else {}
+
+
+def decode(settings: dict[str, Any], common: Common) -> dict[str, Any]:
+    """Turn a proof file into its text again."""
+    output = settings.get("output", "")
+    if not output:
+        raise InputError("--decode needs --output, the URL of the text to write.")
+    from pipeline.evaluation import proof
+    from pipeline.registry.fetch import fetch_model
+
+    model = fetch_model(settings["model"], common.root)
+    url = storage.absolute(common.flags["decode"])
+    workers = settings.get("num_workers", 1)
+    text = proof.decode(url, model, run=proof.threads(workers))
+    output = storage.absolute(output)
+    storage.write_bytes(output, text)
+    log.info("%s: %s bytes, as the proof file's digest says", output, f"{len(text):,}")
+    return {"output": output, "bytes": len(text), "sha256": storage.sha256_bytes(text)}
+
+
+def extra(parser: Parser) -> None:
+    parser.add_argument(
+        "--decode",
+        metavar="FILE",
+        default="",
+        help="proof file to turn into its text at --output, in place of an evaluation",
+    )
 
 
 JOB = Job(
@@ -48,6 +82,8 @@ JOB = Job(
     section="evaluate",
     config_class=EvaluateConfig,
     run=evaluate,
+    extra=extra,
+    instead={"decode": decode},
     plan=late("jobs.plans", "evaluate_plan"),
 )
 main = JOB.main

@@ -84,9 +84,10 @@ def sample_plan(config: SampleConfig, common: Common) -> dict[str, Any]:
 
 def evaluate_plan(config: EvaluateConfig, common: Common) -> dict[str, Any]:
     """What jobs/evaluate.py would score."""
+    from jobs.evaluate import kinds
     from pipeline.evaluation.plan import prepare
 
-    found = prepare(config, common.root)
+    found = prepare(config, common.root, kinds(common))
     announce("evaluate", config)
     _show("evaluate", evaluate_rows(found))
     return _result(common.root, config, found.to_json())

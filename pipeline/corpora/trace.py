@@ -32,7 +32,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A document's part in one split: a row of documents.arrow, without its anchors.
 
     Tokens [start, start + length) of the document stand at `offset` in `split`. `text_start` is the
@@ -63,8 +63,8 @@ class Tracer:
         table = corpus.documents()
         # As Arrow: they are most of the table, and needed for one document at a time.
         self._anchors = table["anchors"]
-        self._parts: dict[str, list[_Part]] = {split: [] for split in SPLITS}
-        self._by_path: dict[bytes, list[_Part]] = {}
+        self._parts: dict[str, list[Part]] = {split: [] for split in SPLITS}
+        self._by_path: dict[bytes, list[Part]] = {}
         # The row of each document's first token: format 3 has the anchors only there.
         self._first_rows: dict[bytes, int] = {}
         columns = [table[key].to_pylist() for key in ("path", "split", "offset", "start", "length")]
@@ -72,7 +72,7 @@ class Tracer:
         has_starts = "text_start" in table.column_names
         columns.append(table["text_start"].to_pylist() if has_starts else [None] * len(table))
         for row, values in enumerate(zip(*columns, strict=True)):
-            part = _Part(*values)
+            part = Part(*values)
             self._parts[part.split].append(part)
             self._by_path.setdefault(part.path, []).append(part)
             if not part.start:
@@ -90,6 +90,10 @@ class Tracer:
         for position, symbol in self._unknown(split, start, stop):
             texts[position - start] = symbol_bytes(symbol, vocab.unit)
         return b"".join(texts)
+
+    def parts(self, split: str) -> list[Part]:
+        """The parts of documents that a split has, in the order of its tokens."""
+        return self._parts[split]
 
     def document(self, path: bytes) -> bytes:
         """The normalised text of a whole document, put together from its parts."""
@@ -114,12 +118,12 @@ class Tracer:
         anchors = list(zip(numbers[::2], numbers[1::2], strict=True))
         return Origin(_path(part), source_offset(anchors, self._text_offset(part, position)))
 
-    def _last_before(self, split: str) -> _Part:
+    def _last_before(self, split: str) -> Part:
         """The last document of the splits before this one."""
         earlier = SPLITS[: SPLITS.index(split)]
         return [part for name in earlier for part in self._parts[name]][-1]
 
-    def _text_offset(self, part: _Part, position: int) -> int:
+    def _text_offset(self, part: Part, position: int) -> int:
         """The byte offset of a token in its document's normalised text."""
         if self.corpus.vocab.unit == "byte":
             return part.start + position - part.offset
@@ -172,6 +176,6 @@ class Tracer:
         return unknown
 
 
-def _path(part: _Part) -> str:
+def _path(part: Part) -> str:
     """A path as Python has it: bytes that are no UTF-8 are kept as surrogates."""
     return part.path.decode("utf-8", "surrogateescape")

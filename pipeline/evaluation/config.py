@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from pipeline import settings
 from pipeline.errors import InputError
+from pipeline.recipes import KINDS
+from pipeline.sampling.config import SampleConfig
 
 MAX_ORDER = 20  # n-grams of the 2015 paper went so far
 SPLITS = ("val", "test", "train")
@@ -20,6 +22,8 @@ class EvaluateConfig:
         "model": "what to evaluate",
         "text": "on which text",
         "baselines": "what stands beside it",
+        "duplicates": "what lies behind the score",
+        "samples": "how well it writes, and what it remembers",
         "precision": "how it is computed",
         "output": "files",
     }
@@ -49,6 +53,32 @@ class EvaluateConfig:
     """bytes of training text that n-gram models are counted on, about 100 bytes of memory each"""
     max_order: int = MAX_ORDER
     """bytes of the longest n-gram, the predicted one included"""
+    duplicates: bool = True
+    """look for text of the split that nearly stands in the training split, and score without it"""
+    breakdown: bool = True
+    """where the loss lies: words, repeats, quotes and brackets by distance"""
+    prove: str = ""
+    """URL of a proof file to write: the text, coded with the model's own probabilities"""
+    dynamic: bool = False
+    """dynamic evaluation: learn while reading; tuned on val, reported on test"""
+    dynamic_tokens: int = 50_000
+    """symbols of val and of test that dynamic evaluation reads"""
+    per_document: bool = False
+    """write a table with a row for each document of the split, or of the folder at text"""
+    samples: str = field(default="", metadata={"metavar": "URL|N"})
+    """folder of samples that sample wrote, or how many to draw for each temperature: checked for
+    structure and for what they repeat of training text, beside held-out text
+    """
+    sample_chars: int = 20_000
+    """characters of each sample that is drawn"""
+    sample_temperatures: str = "0.5,0.8,1.0"
+    """temperatures of samples that are drawn"""
+    kind: str = ""
+    """what samples are checked as: c, latex, wiki, python, play, names or prose; default: what the
+    corpus's recipe says
+    """
+    compile: bool = False
+    """check samples by gcc or TeX as well, whichever their kind needs"""
     precision: Literal["fp32", "int8", "auto"] = "fp32"
     """weights of the models; auto: what they are sampled in"""
     num_workers: int = 1
@@ -65,12 +95,39 @@ class EvaluateConfig:
         for option in ("max_bytes", "warm_bytes", "ngram_bytes"):
             if getattr(self, option) < 0:
                 raise InputError(f"{option} is {getattr(self, option)}; it must be at least 0.")
-        if self.num_workers < 1:
-            raise InputError(f"num_workers is {self.num_workers}; it must be at least 1.")
+        for option in ("num_workers", "sample_chars", "dynamic_tokens"):
+            if getattr(self, option) < 1:
+                raise InputError(f"{option} is {getattr(self, option)}; it must be at least 1.")
+        self._check_samples()
         if not 1 <= self.max_order <= MAX_ORDER:
             raise InputError(f"max_order is {self.max_order}; it must be from 1 to {MAX_ORDER}.")
         if len(set(self.references)) < len(self.references):
             raise InputError(f"models {', '.join(self.references)} name one twice; name each once.")
+
+    def _check_samples(self) -> None:
+        if self.kind not in ("", *KINDS):
+            raise InputError(
+                f"kind is {self.kind!r}; it must be one of {', '.join(KINDS)}."
+                f"{settings.nearest(self.kind, KINDS)}"
+            )
+        if self.compile and not self.samples:
+            raise InputError("compile is for samples; give --samples too.")
+        if self.samples == "0":
+            raise InputError("samples is 0; draw at least 1, or leave it out.")
+        if self.drawn_samples:
+            # What sampling refuses is refused before a model is fetched.
+            SampleConfig(
+                model=self.model,
+                num_files=self.drawn_samples,
+                num_chars=self.sample_chars,
+                temperature=self.sample_temperatures,
+            )
+
+    @property
+    def drawn_samples(self) -> int:
+        """How many samples are drawn for each temperature; 0: none, or a folder holds them."""
+        is_number = self.samples.isascii() and self.samples.isdecimal()
+        return int(self.samples) if is_number else 0
 
     @property
     def references(self) -> tuple[str, ...]:

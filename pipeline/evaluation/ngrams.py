@@ -14,6 +14,7 @@ whatever n is. Shapes: N bytes of text, D bytes of training text.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,15 +46,19 @@ class NgramTask:
     text: bytes
     max_order: int
     block_bytes: int
+    keeps_longest: bool = False
 
-    def run(self) -> list[list[float]]:
-        """Nats by n and block."""
+    def run(self) -> dict[str, Any]:
+        """Nats by n and block, and by byte those of the longest n if they are to be kept."""
         blocks = Blocks.of(len(self.text), self.block_bytes)
         starts = np.arange(len(self.text))
-        return [
-            blocks.sums(nats, starts).tolist()
-            for nats in ngram_nats(self.train, self.text, self.max_order)
-        ]
+        sums = []
+        nats = np.empty(0)
+        for nats in ngram_nats(self.train, self.text, self.max_order):
+            sums.append(blocks.sums(nats, starts).tolist())
+        # As in scores.py: results are JSON, and base64 keeps every bit of a float.
+        longest = base64.b64encode(nats.tobytes()).decode() if self.keeps_longest else ""
+        return {"sums": sums, "longest": longest}
 
 
 def ngram_nats(train: bytes, text: bytes, max_order: int) -> Iterator[np.ndarray]:

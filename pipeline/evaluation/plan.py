@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from pipeline import storage
+from pipeline import recipes, storage
 from pipeline.corpora.manifest import Corpus, open_corpus
+from pipeline.corpora.vocab import Vocab
 from pipeline.engine.opening import open_engine
 from pipeline.errors import InputError
 from pipeline.evaluation import compressors, plots
@@ -18,11 +20,27 @@ from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.intervals import Blocks
 from pipeline.evaluation.ngrams import NgramTask
 from pipeline.evaluation.scores import LaneTask, Reading, lane_tasks, reading
+from pipeline.evaluation.structure import compilers
 from pipeline.evaluation.texts import Text, text_of_split, text_of_url, training_text
 from pipeline.model.about import Precision
 from pipeline.model.artifact import WEIGHTS, ModelArtifact
 from pipeline.registry.fetch import fetch_model
 
+# Settings that decide what else than scores stands in a report.
+STUDY_SETTINGS = (
+    "duplicates",
+    "breakdown",
+    "prove",
+    "dynamic",
+    "dynamic_tokens",
+    "per_document",
+    "samples",
+    "sample_chars",
+    "sample_temperatures",
+    "kind",
+    "compile",
+)
+NO_KINDS: Mapping[str, str] = MappingProxyType({})
 Task = LaneTask | CompressorTask | NgramTask
 
 
@@ -33,8 +51,7 @@ class PlannedModel:
     name: str
     artifact: ModelArtifact
     precision: Precision
-    unit: str
-    vocab_size: int
+    vocab: Vocab
     read: Reading
 
 
@@ -49,6 +66,13 @@ class Plan:
     corpus: Corpus | None
     train: bytes
     output: str
+    kind: str = ""
+
+    @property
+    def is_own_corpus(self) -> bool:
+        """Whether the first model learned the very corpus at hand."""
+        learned = self.models[0].artifact.about.corpus
+        return self.corpus is not None and learned.fingerprint == self.corpus.fingerprint
 
     @property
     def blocks(self) -> Blocks:
@@ -93,11 +117,15 @@ class Plan:
             return packed, []
         blocks = self.blocks.block_bytes
         order = self.config.max_order
-        return packed, [NgramTask(self.ngram_train, self.text.data, order, blocks)]
+        keep = self.config.breakdown
+        return packed, [NgramTask(self.ngram_train, self.text.data, order, blocks, keep)]
 
 
-def prepare(config: EvaluateConfig, root: str) -> Plan:
-    """Fetch models and texts, and refuse what cannot be evaluated. Writes nothing."""
+def prepare(config: EvaluateConfig, root: str, kinds: Mapping[str, str] = NO_KINDS) -> Plan:
+    """Fetch models and texts, and refuse what cannot be evaluated. Writes nothing.
+
+    `kinds` are kinds of text by name of corpus that a caller knows beside the shipped recipes.
+    """
     plots.check_installed()
     if config.baselines:
         compressors.check_installed()
@@ -117,9 +145,10 @@ def prepare(config: EvaluateConfig, root: str) -> Plan:
     train = b""
     if corpus and config.baselines:
         train = training_text(corpus, max(config.warm_bytes, config.ngram_bytes))
+    kind = _kind(config, corpus, kinds)
     output = storage.absolute(config.output) if config.output else ""
     output = output or _default_output(root, models, text, config)
-    return Plan(config, models, text, split, corpus, train, output)
+    return Plan(config, models, text, split, corpus, train, output, kind)
 
 
 def _planned(
@@ -129,7 +158,7 @@ def _planned(
     # Opened here too, so that files that are no model are refused before Ray starts.
     vocab = open_engine(artifact, precision).writable.vocab
     read = reading(text.data, vocab, name)
-    return PlannedModel(name, artifact, precision, vocab.unit, len(vocab), read)
+    return PlannedModel(name, artifact, precision, vocab, read)
 
 
 def _corpus(config: EvaluateConfig, model: ModelArtifact, root: str) -> Corpus | None:
@@ -157,6 +186,39 @@ def _corpus(config: EvaluateConfig, model: ModelArtifact, root: str) -> Corpus |
     return corpus
 
 
+def _kind(config: EvaluateConfig, corpus: Corpus | None, kinds: Mapping[str, str]) -> str:
+    """What kind of text samples are checked as. Refuses the studies that lack their corpus."""
+    if not (config.samples or config.dynamic):
+        return config.kind
+    if corpus is None:
+        option = "samples" if config.samples else "dynamic"
+        raise InputError(
+            f"--{option} needs the corpus that the model learned, which is not under the root; "
+            "give --corpus."
+        )
+    if config.dynamic and not all(map(corpus.tokens_in, ("val", "test"))):
+        raise InputError(
+            "--dynamic is tuned on val and reported on test, and the corpus lacks one of them; "
+            "build it with corpus.val and corpus.test above 0."
+        )
+    kind = config.kind or kinds.get(corpus.name, "") or _shipped_kind(corpus.name)
+    if config.samples and not kind:
+        raise InputError(
+            f"nothing says what kind of text corpus {corpus.name} is; give --kind: "
+            f"{', '.join(recipes.KINDS)}."
+        )
+    if config.compile:
+        compilers.check_compiler(kind)
+    return kind
+
+
+def _shipped_kind(name: str) -> str:
+    try:
+        return str(recipes.load_recipe(name)["kind"])
+    except InputError:
+        return ""  # no recipe of that name: nothing is known
+
+
 def _names(references: Sequence[str], artifacts: Sequence[ModelArtifact]) -> list[str]:
     """What models are called: name/version, or as they were given where two would be called so."""
     short = [f"{artifact.name}/{artifact.version}" for artifact in artifacts]
@@ -174,6 +236,7 @@ def _default_output(
         "text": (text.origin.sha256, text.origin.source),
         "baselines": (config.baselines, config.warm_bytes, config.ngram_bytes, config.max_order),
         "corpus": config.corpus,
+        "studies": [getattr(config, name) for name in STUDY_SETTINGS],
     }
     digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:6]
     first = models[0].artifact

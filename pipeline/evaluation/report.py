@@ -205,7 +205,8 @@ SECTIONS: list[Callable[[Evaluation], Section | None]] = [
 def sections(evaluation: Evaluation) -> list[Section]:
     """All parts that have something to say."""
     found = [make(evaluation) for make in SECTIONS]
-    return [section for section in found if section is not None]
+    own = [section for section in found if section is not None]
+    return own + [section for study in evaluation.studies for section in study.sections]
 
 
 def page(title: str, parts: list[Section]) -> str:

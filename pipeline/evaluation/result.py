@@ -12,6 +12,7 @@ from pipeline.evaluation.compressors import CompressorScore
 from pipeline.evaluation.intervals import Bootstrap, Interval
 from pipeline.evaluation.ngrams import NgramScore
 from pipeline.evaluation.scores import Unknown
+from pipeline.evaluation.study import Study
 from pipeline.evaluation.texts import Origin
 
 FORMAT = 1  # of report.json
@@ -97,6 +98,7 @@ class Evaluation:
     ngrams: tuple[NgramScore, ...] = ()
     training: Training | None = None
     streams: Mapping[str, Stream] = field(default_factory=dict)
+    studies: tuple[Study, ...] = ()
 
     @property
     def best_ngram(self) -> NgramScore | None:
@@ -112,4 +114,5 @@ class Evaluation:
             "compressors": [score.to_json() for score in self.compressors],
             "ngrams": [score.to_json() for score in self.ngrams],
             "training": self.training.to_json() if self.training else None,
+            "studies": {study.name: study.found for study in self.studies},
         }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,10 @@ from pipeline.evaluation.compare import Compared, compare, curve, differences
 from pipeline.evaluation.compressors import CompressorScore
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.ngrams import NgramScore
-from pipeline.evaluation.plan import Plan, PlannedModel, Task, prepare
+from pipeline.evaluation.plan import NO_KINDS, Plan, PlannedModel, Task, prepare
 from pipeline.evaluation.result import Evaluation, ModelScore, Stream, Training
 from pipeline.evaluation.scores import stream
+from pipeline.evaluation.studies import Scene, studies
 from pipeline.model.artifact import WEIGHTS, ModelArtifact
 from pipeline.progress import Progress
 from pipeline.tasks import Runner, run_here
@@ -47,12 +49,16 @@ class EvaluationRun:
         value = self.evaluation.to_json()
         for score in value["models"]:
             del score["curve"]  # a hundred numbers that report.json has
+        # Places and tables are in report.json too.
+        value["studies"] = {study.name: study.key for study in self.evaluation.studies}
         return value | {"report": self.report, "report_json": self.report_json}
 
 
-def run_evaluation(config: EvaluateConfig, root: str, session: Session) -> EvaluationRun:
+def run_evaluation(
+    config: EvaluateConfig, root: str, session: Session, kinds: Mapping[str, str] = NO_KINDS
+) -> EvaluationRun:
     """Evaluate, and write the report. `session(output)` is entered once the input is checked."""
-    plan = prepare(config, root)
+    plan = prepare(config, root, kinds)
     storage.check_writable(plan.output, option="--output")
     with session(plan.output) as runner:
         evaluation = evaluated(plan, root, runner)
@@ -83,6 +89,7 @@ def evaluated(plan: Plan, root: str, runner: Runner = run_here) -> Evaluation:
         ngrams=ngrams,
         training=_training(plan),
         streams=found.streams,
+        studies=studies(Scene(plan, found.streams, found.longest_ngram, runner, root)),
     )
     # Nineteen n-gram models are worse than the best one: their differences would tell nothing.
     best = f"{made.best_ngram.n}-gram" if made.best_ngram else ""
@@ -115,6 +122,7 @@ class _Measured:
     streams: dict[str, Stream]
     compressors: tuple[CompressorScore, ...]
     ngram_nats: tuple[np.ndarray, ...]
+    longest_ngram: np.ndarray | None
 
 
 def _measured(plan: Plan, runner: Runner) -> _Measured:
@@ -127,7 +135,7 @@ def _measured(plan: Plan, runner: Runner) -> _Measured:
     results = iter(_run(tasks, plan, runner))
     streams = {}
     for model, own in zip(plan.models, lanes, strict=True):
-        nats = stream(model.read, [next(results) for _ in own], model.vocab_size)
+        nats = stream(model.read, [next(results) for _ in own], len(model.vocab))
         if not np.isfinite(nats).all():
             raise InputError(
                 f"{model.name} gives no numbers on this text: its training diverged; "
@@ -135,8 +143,12 @@ def _measured(plan: Plan, runner: Runner) -> _Measured:
             )
         streams[model.name] = Stream(nats, model.read.starts)
     scores = tuple(CompressorScore(**next(results)) for _ in compressors)
-    sums = tuple(np.array(by_block) for _ in ngrams for by_block in next(results))
-    return _Measured(streams, scores, sums)
+    counted = [next(results) for _ in ngrams]
+    sums = tuple(np.array(by_block) for each in counted for by_block in each["sums"])
+    longest = None
+    if plan.config.breakdown and counted:
+        longest = np.frombuffer(base64.b64decode(counted[0]["longest"]))
+    return _Measured(streams, scores, sums, longest)
 
 
 def _run(tasks: list[Task], plan: Plan, runner: Runner) -> list[Any]:
@@ -174,7 +186,7 @@ def _score(
         corpus=str(about.corpus),
         parameters=sum(int(np.prod(shape)) for shape in shapes),
         precision=model.precision,
-        unit=model.unit,
+        unit=model.vocab.unit,
         lanes=model.read.lanes,
         symbols=len(own.nats),
         nats=float(own.nats.mean()),
@@ -233,12 +245,24 @@ def _tell_registry(plan: Plan, evaluation: Evaluation, root: str) -> None:
     from pipeline.registry.tracking import Tracking, best_effort
 
     models = Models(Tracking(root))
+    text = plan.split or "text"
     for uri, score in registered:
+        found = figures(score, text)
+        if score is evaluation.models[0]:
+            found |= study_figures(evaluation, text)
         with best_effort(f"the scores of {uri}"):
             models.log_evaluation(
-                models.resolve(uri), figures(score, plan.split or "text"),
-                evaluation.text.source, evaluation.text.sha256[:32],
-            )  # fmt: skip
+                models.resolve(uri), found, evaluation.text.source, evaluation.text.sha256[:32]
+            )
+
+
+def study_figures(evaluation: Evaluation, text: str) -> dict[str, float]:
+    """Key figures of studies as metrics by name: `evaluate/val_proof_bytes` and so on."""
+    return {
+        f"evaluate/{text}_{study.name}_{name}": float(value)
+        for study in evaluation.studies
+        for name, value in study.key.items()
+    }
 
 
 def figures(score: ModelScore, text: str) -> dict[str, float]:

@@ -122,6 +122,30 @@ def lanes_for(tokens: int) -> int:
     return max(1, min(MAX_LANES, tokens // LANE_TOKENS))
 
 
+def lane_bounds(predicted: int, lanes: int) -> list[int]:
+    """Where the lanes of so many predicted tokens begin, and where the last one ends."""
+    return [lane * predicted // lanes for lane in range(lanes + 1)]
+
+
+def state_ages(read: Reading, symbols: int) -> np.ndarray:
+    """Tokens that a lane had read before each of a text's symbols (N,) was predicted.
+
+    A symbol without a token has the age of the one before it.
+    """
+    ages = np.zeros(symbols, np.int64)
+    predicted = len(read.tokens) - 1
+    if predicted < 1:
+        return ages
+    bounds = np.array(lane_bounds(predicted, read.lanes))
+    tokens = np.arange(predicted)
+    lanes = np.searchsorted(bounds, tokens, side="right") - 1
+    ages[read.places[1:]] = tokens - bounds[lanes] + 1
+    has_token = np.zeros(symbols, bool)
+    has_token[read.places] = True
+    last = np.maximum.accumulate(np.where(has_token, np.arange(symbols), 0))
+    return ages[last]
+
+
 def lane_tasks(
     model: ModelArtifact, precision: Precision, read: Reading, tasks: int = 1
 ) -> list[LaneTask]:
@@ -130,7 +154,7 @@ def lane_tasks(
     if predicted < 1:
         return []
     count = read.lanes
-    bounds = [lane * predicted // count for lane in range(count + 1)]
+    bounds = lane_bounds(predicted, count)
     lanes = [read.tokens[bounds[lane] : bounds[lane + 1] + 1] for lane in range(count)]
     a_task = -(-count // max(1, tasks))
     return [

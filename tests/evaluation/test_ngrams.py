@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import random
 from collections import Counter, defaultdict
@@ -91,9 +92,17 @@ def test_without_training_text_a_byte_costs_eight_bits() -> None:
 def test_a_task_sums_by_block() -> None:
     train = b"the cat sat on the mat " * 20
     text = b"the dog sat on the cat " * 10
-    sums = NgramTask(train, text, 3, 100).run()
+    sums = NgramTask(train, text, 3, 100).run()["sums"]
     blocks = Blocks.of(len(text), 100)
     for nats, found in zip(ngram_nats(train, text, 3), sums, strict=True):
         assert found == blocks.sums(nats, np.arange(len(text))).tolist()
         assert len(found) == 2
     assert NgramScore(3, 1.5, None).to_json() == {"n": 3, "bits_per_byte": 1.5, "interval": None}
+
+
+def test_the_nats_of_the_longest_are_kept_bit_for_bit() -> None:
+    task = NgramTask(b"abracadabra" * 9, b"cadabra abra", 4, 100, keeps_longest=True)
+    kept = np.frombuffer(base64.b64decode(task.run()["longest"]))
+    *_, last = ngram_nats(task.train, task.text, 4)
+    assert kept.tobytes() == last.tobytes()
+    assert NgramTask(task.train, task.text, 4, 100).run()["longest"] == ""

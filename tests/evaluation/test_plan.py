@@ -21,7 +21,7 @@ def test_a_model_is_scored_on_val_of_its_own_corpus(home: str, small: str, corpu
     assert plan.text.data == text_of_split(corpus, "val").data
     assert plan.split == "val"
     (model,) = plan.models
-    assert (model.name, model.precision, model.unit) == (
+    assert (model.name, model.precision, model.vocab.unit) == (
         "run-8/checkpoint-00000001",
         "fp32",
         "byte",

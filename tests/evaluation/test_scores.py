@@ -15,9 +15,11 @@ from pipeline.errors import InputError
 from pipeline.evaluation import scores as module
 from pipeline.evaluation.scores import (
     engine_nats,
+    lane_bounds,
     lane_tasks,
     lanes_for,
     reading,
+    state_ages,
     stream,
 )
 from pipeline.evaluation.texts import text_of_split
@@ -175,3 +177,20 @@ def test_bytes_that_are_no_text_are_one_line_for_a_model_of_characters() -> None
         "mine/1 reads characters, and the text is not UTF-8 at byte 3; "
         "give UTF-8, or a model of bytes."
     )
+
+
+def test_the_age_of_the_state_is_what_a_lane_has_read() -> None:
+    text = bytes(range(65, 91)) * 1300  # 33,800 tokens: four lanes
+    read = reading(text, Vocab("byte", tuple(range(65, 91))))
+    assert read.lanes == 4
+    ages = state_ages(read, len(text))
+    bounds = lane_bounds(len(text) - 1, 4)
+    assert ages[0] == 0
+    for start, stop in itertools.pairwise(bounds):
+        assert ages[start + 1 : stop + 1].tolist() == list(range(1, stop - start + 1))
+
+
+def test_a_symbol_without_a_token_has_the_age_of_the_one_before() -> None:
+    read = reading(b"ab?ba", Vocab("byte", (97, 98)))
+    assert state_ages(read, 5).tolist() == [0, 1, 1, 2, 3]
+    assert state_ages(reading(b"??", Vocab("byte", (97, 98))), 2).tolist() == [0, 0]

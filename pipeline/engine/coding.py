@@ -12,6 +12,7 @@ for whoever writes a reader.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -46,6 +47,11 @@ class Rule(NamedTuple):
 
     escapes: int
     alternatives: int
+
+    @property
+    def bits(self) -> float:
+        """Bits that such a symbol costs, beside the unknown token where there is one."""
+        return WEIGHT_BITS * self.escapes + math.log2(self.alternatives)
 
 
 @dataclass(frozen=True)

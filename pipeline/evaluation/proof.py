@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +22,6 @@ import numpy as np
 from pipeline import storage
 from pipeline.corpora.vocab import Symbols, Unit
 from pipeline.engine.coding import (
-    WEIGHT_BITS,
     SymbolCodes,
     decode_streams,
     encode_streams,
@@ -88,7 +86,7 @@ def prove(
         text_bytes=len(text),
         symbols=len(symbols),
         outside=sum(part.outside for part in parts),
-        outside_bits=math.log2(codes.rule.alternatives) + WEIGHT_BITS * codes.rule.escapes,
+        outside_bits=codes.rule.bits,
         streams=len(streams),
         file_bytes=len(data),
         model_bytes=sum(map(len, model.files.values())),

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.corpora.vocab import Symbols, Unit, Vocab, symbols_of
+from pipeline.engine.coding import SymbolCodes
 from pipeline.engine.opening import open_engine
 from pipeline.errors import InputError
 from pipeline.model.about import Precision
@@ -26,9 +27,6 @@ from pipeline.model.artifact import ModelArtifact
 MAX_LANES = 64  # what one compiled loop steps together at its best (engine.WIDTH)
 LANE_TOKENS = 8192  # a lane at least: its first ones are predicted from an empty state
 _STEPS_AT_ONCE = 4096  # tokens a lane between two copies of them
-# What it takes to spell out a symbol that the vocabulary lacks: a byte, or one of 2**21 code
-# points.
-ESCAPE_BITS: dict[Unit, float] = {"byte": 8.0, "char": 21.0}
 
 
 @dataclass(frozen=True)
@@ -101,20 +99,11 @@ def reading(text: bytes, vocab: Vocab, name: str = "the model") -> Reading:
         places = np.flatnonzero(~is_unknown)
         tokens = vocab.encode_symbols(symbols[places])
     count = int(is_unknown.sum())
-    bits = ESCAPE_BITS[vocab.unit]
-    if count and not vocab.has_unknown:
-        bits += place_bits(len(symbols), count) / count
+    bits = SymbolCodes(vocab).rule.bits
     unknown = Unknown(count, int(widths[is_unknown].sum()), count * bits, _price(vocab))
     starts = np.cumsum(widths) - widths
     escaped = np.where(is_unknown, bits * math.log(2), 0.0)
     return Reading(tokens, places, starts, escaped, unknown)
-
-
-def place_bits(symbols: int, unknown: int) -> float:
-    """Bits that say which of a text's symbols are unknown: how many, and which choice of them."""
-    choices = math.lgamma(symbols + 1)
-    choices -= math.lgamma(unknown + 1) + math.lgamma(symbols - unknown + 1)
-    return math.log2(symbols + 1) + choices / math.log(2)
 
 
 def lanes_for(tokens: int) -> int:
@@ -203,7 +192,7 @@ def _widths(symbols: Symbols, unit: Unit) -> np.ndarray:
 
 
 def _price(vocab: Vocab) -> str:
-    spelled = f"{ESCAPE_BITS[vocab.unit]:.0f} bits to spell out a {vocab.unit}"
+    bits = f"{SymbolCodes(vocab).rule.bits:.1f} bits each"
     if vocab.has_unknown:
-        return f"the model's own price of its unknown token, and {spelled}"
-    return f"its share of naming the places of all unknown symbols, and {spelled}"
+        return f"the model's own price of its unknown token, and {bits} to spell out a {vocab.unit}"
+    return f"{bits}, as a proof file codes them"

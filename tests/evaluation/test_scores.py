@@ -111,13 +111,12 @@ def test_the_number_of_lanes_follows_from_the_text_alone(tokens: int, lanes: int
 
 
 def test_a_symbol_that_no_token_stands_for_is_counted_and_priced() -> None:
-    """The model reads on as if it were not there; the score pays for its place and its spelling."""
+    """The model reads on as if it were not there; the score pays what a proof file would."""
     read = reading(b"ab\xffcd\xfe\n", VOCAB)
     assert read.tokens.tolist() == VOCAB.encode(b"abcd\n").tolist()
     assert read.places.tolist() == [0, 1, 3, 4, 6]
     assert (read.unknown.symbols, read.unknown.bytes) == (2, 2)
-    # Of seven places two: 21 choices, and a number of unknown symbols from 0 to 7.
-    bits = 8 + (math.log2(21) + math.log2(8)) / 2
+    bits = 32 + 8  # an escape of frequency 1 in 2**32, and one of 256 bytes
     assert read.unknown.bits == pytest.approx(2 * bits)
     made, _ = engine()
     (nats,) = engine_nats(made, (read.tokens,))
@@ -125,17 +124,18 @@ def test_a_symbol_that_no_token_stands_for_is_counted_and_priced() -> None:
     assert whole[[2, 5]].tolist() == pytest.approx([bits * math.log(2)] * 2)
     assert whole[[1, 3, 4, 6]].tolist() == nats.tolist()
     assert whole[0] == math.log(len(VOCAB))
-    assert read.unknown.to_json()["price"].startswith("its share of naming the places")
+    assert read.unknown.to_json()["price"].endswith("as a proof file codes them")
 
 
 def test_an_unknown_token_costs_the_models_price_and_the_spelling() -> None:
     vocab = Vocab("char", [None, *map(ord, "abc")])
     read = reading("ab\u20acc".encode(), vocab)
     assert read.tokens.tolist() == [1, 2, 0, 3]
-    assert (read.unknown.symbols, read.unknown.bytes, read.unknown.bits) == (1, 3, 21)
+    spelling = math.log2(0x110000)
+    assert (read.unknown.symbols, read.unknown.bytes, read.unknown.bits) == (1, 3, spelling)
     assert read.starts.tolist() == [0, 1, 2, 5]
     whole = stream(read, [encoded(np.array([0.5, 0.25, 0.125]))], 4)
-    assert whole.tolist() == [math.log(4), 0.5, 0.25 + 21 * math.log(2), 0.125]
+    assert whole.tolist() == [math.log(4), 0.5, 0.25 + spelling * math.log(2), 0.125]
     assert read.unknown.price.startswith("the model's own price of its unknown token")
 
 
@@ -164,9 +164,7 @@ def test_a_text_in_which_nothing_is_predicted_still_costs(
 def test_a_first_symbol_that_is_unknown_is_not_paid_twice() -> None:
     read = reading(b"\xffab", VOCAB)
     whole = stream(read, [encoded(np.array([0.5]))], len(VOCAB))
-    assert whole.tolist() == pytest.approx(
-        [(8 + math.log2(3) + math.log2(4)) * math.log(2), math.log(len(VOCAB)), 0.5]
-    )
+    assert whole.tolist() == pytest.approx([(32 + 8) * math.log(2), math.log(len(VOCAB)), 0.5])
 
 
 def test_bytes_that_are_no_text_are_one_line_for_a_model_of_characters() -> None:

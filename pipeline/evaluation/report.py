@@ -19,6 +19,7 @@ from pipeline.evaluation.section import Section
 # Control characters, and those that turn the order of letters round: shown by their numbers.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _NONE = "-"
+_SHORT = 16  # characters of a cell that stays on one line
 
 # The policy forbids all but the page's own styles: no script runs even if one got in.
 _PAGE = """<!DOCTYPE html>
@@ -40,7 +41,9 @@ h2 {{ font-size: 1.1rem; margin-top: 2.5rem; }}
 .table {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top;
- border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }}
+ border-bottom: 1px solid var(--line); }}
+td {{ overflow-wrap: anywhere; }}
+td.short {{ white-space: nowrap; }}
 svg {{ max-width: 100%; height: auto; }}
 </style>
 </head>
@@ -234,11 +237,15 @@ def _rendered(part: Section, pictures: list[str]) -> str:
     if part.table:
         head, *rows = part.table
         lines = [f"<tr>{''.join(f'<th>{escaped(cell)}</th>' for cell in head)}</tr>"]
-        lines += [
-            f"<tr>{''.join(f'<td>{escaped(cell)}</td>' for cell in row)}</tr>" for row in rows
-        ]
+        lines += [f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows]
         pieces.append('<div class="table"><table>\n' + "\n".join(lines) + "\n</table></div>")
     return "\n".join([*pieces, *pictures, "</section>"])
+
+
+def _cell(text: str) -> str:
+    # A figure is not broken in two; a path or a piece of a corpus may be.
+    kind = ' class="short"' if len(text) <= _SHORT else ""
+    return f"<td{kind}>{escaped(text)}</td>"
 
 
 def _inline(svg: str, number: int) -> str:

@@ -123,3 +123,10 @@ def test_pictures_do_not_share_ids() -> None:
 
 def test_the_same_evaluation_gives_the_same_bytes() -> None:
     assert made() == made()
+
+
+def test_a_figure_stays_on_one_line_and_a_long_text_may_break() -> None:
+    table = (("what", "value"), ("byte", "4,808"), ("text", "x" * 40))
+    html = page("mine", [Section(title="Places", table=table)])
+    assert '<td class="short">4,808</td>' in html
+    assert f"<td>{'x' * 40}</td>" in html

@@ -127,6 +127,6 @@ def test_the_same_evaluation_gives_the_same_bytes() -> None:
 
 def test_a_figure_stays_on_one_line_and_a_long_text_may_break() -> None:
     table = (("what", "value"), ("byte", "4,808"), ("text", "x" * 40))
-    html = page("mine", [Section(title="Places", table=table)])
+    html = report.page("mine", [Section(title="Places", table=table)])
     assert '<td class="short">4,808</td>' in html
     assert f"<td>{'x' * 40}</td>" in html

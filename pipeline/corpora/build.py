@@ -163,12 +163,26 @@ def _listing(config: CorpusConfig) -> Listing:
         raise InputError(
             f"several sources are called {', '.join(repeated)}; rename one, or build two corpora."
         )
+    _refuse_doubles(whole)
     if not whole.files and not whole.streams:
         raise InputError(
             f"no document under {', '.join(config.sources)} matches {config.include}; "
             "change --source or --include."
         )
     return whole
+
+
+def _refuse_doubles(listing: Listing) -> None:
+    """Raise InputError for two files that become one document, by both of their URLs."""
+    urls: dict[str, str] = {}
+    # By URL: a folder is listed in the order of its file system.
+    for file in sorted(listing.files, key=lambda file: file.url):
+        other = urls.setdefault(file.path, file.url)
+        if other != file.url:
+            raise InputError(
+                f"{other} and {file.url} both become document {file.path}; "
+                "change --strip_prefix, or leave one out with --exclude."
+            )
 
 
 @dataclass(frozen=True)

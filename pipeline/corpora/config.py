@@ -16,7 +16,14 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 # The least that an option may be. Cuts are looked for in half a chunk (cutting.py), so a chunk
 # needs room for one; shards of less than a kibibyte would be mostly Arrow's own header.
-_LEAST = {"min_count": 1, "chunk_bytes": 1 << 10, "shard_bytes": 1 << 10, "expect_bytes": 0}
+_LEAST = {
+    "min_count": 1,
+    "chunk_bytes": 1 << 10,
+    "shard_bytes": 1 << 10,
+    "expect_bytes": 0,
+    "streams": 1,
+    "stream_seq_len": 1,
+}
 
 # Settings that say where text comes from, or check it, and so leave a version's bytes alone. The
 # document digests stand for what was read, and the vocabulary itself for where it was taken from.
@@ -31,6 +38,10 @@ _NOT_SHAPING = {
     "licence",
     "vocab_from",
 }
+
+# Settings of the interleaved split alone. Elsewhere they decide nothing, and are in no digest: so
+# the versions and records of corpora that were built before there were any hold.
+_OF_STREAMS = {"streams", "stream_seq_len"}
 
 # A fraction of the text or of the documents, a number of tokens, or what the others leave over.
 Share = int | float | Literal["rest"]
@@ -85,8 +96,9 @@ class CorpusConfig:
     is called so, models:/NAME)"""
     order: Literal["auto", "hash", "path"] = "auto"
     """document order: by hash of (seed, path), or by path; auto: hash for several documents"""
-    split: Literal["auto", "block", "document", "tail"] = "auto"
-    """blocks of 2 KiB or whole documents by hash of (seed, path, block), or the end of the text;
+    split: Literal["auto", "block", "document", "tail", "interleaved"] = "auto"
+    """blocks of 2 KiB or whole documents by hash of (seed, path, block), the end of the text, or,
+    as char-rnn did, the end of each of its streams;
     auto: tail for one document, block for fewer than 1,000, else documents in blocks of 1 MiB"""
     train: Share = field(default="rest", metadata={"metavar": "X|N|rest"})
     """train split: a fraction, a number of tokens (tail only), or rest"""
@@ -94,6 +106,10 @@ class CorpusConfig:
     """validation split: a fraction, a number of tokens (tail only), or rest"""
     test: Share = field(default=0.05, metadata={"metavar": "X|N|rest"})
     """test split: a fraction, a number of tokens (tail only), or rest"""
+    streams: int = 50
+    """interleaved only: streams that the text is cut into (char-rnn's batch_size)"""
+    stream_seq_len: int = 50
+    """interleaved only: streams are divided at multiples of this (char-rnn's seq_length)"""
     seed: int = 0
     """seed of document order and document split"""
     chunk_bytes: int = 16 << 20
@@ -127,7 +143,7 @@ class CorpusConfig:
         self.separator_text  # noqa: B018  # raises for bad escapes
 
     def _check_shares(self) -> None:
-        shares: dict[str, Share] = {"train": self.train, "val": self.val, "test": self.test}
+        shares = self.shares
         if list(shares.values()).count("rest") != 1:
             raise InputError(f"exactly one of train, val and test must be 'rest'; found {shares}.")
         for name, share in shares.items():
@@ -147,8 +163,8 @@ class CorpusConfig:
                 f"{name} is {share}; use a fraction in [0, 1), a number of tokens, or 'rest'."
             )
         # `auto` may still become `block`. Only the layout knows, which counts the documents.
-        by_hash = self.split in ("block", "document")
-        if by_hash and isinstance(share, int) and share > 0:
+        takes_fractions = self.split in ("block", "document", "interleaved")
+        if takes_fractions and isinstance(share, int) and share > 0:
             raise InputError(
                 f"{name} is {share} tokens, but split {self.split!r} takes fractions; "
                 "use --split tail."
@@ -180,4 +196,14 @@ class CorpusConfig:
 
     def shaping(self) -> dict[str, Any]:
         """The fields that change a corpus's bytes: they are in the manifest and its fingerprint."""
-        return {key: value for key, value in asdict(self).items() if key not in _NOT_SHAPING}
+        return {key: value for key, value in self.effective().items() if key not in _NOT_SHAPING}
+
+    @property
+    def shares(self) -> dict[str, Share]:
+        """What each split is to hold, in the order of the splits."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    def effective(self) -> dict[str, Any]:
+        """All fields but those that this split makes no use of."""
+        unused = set() if self.split == "interleaved" else _OF_STREAMS
+        return {key: value for key, value in asdict(self).items() if key not in unused}

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline import storage
 from pipeline.corpora import build, expected, history, retention
 from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.interleaved import Streams, split_counts
 from pipeline.corpora.look import TextLook
 from pipeline.corpora.manifest import Corpus, corpus_url, latest, open_corpus, open_version
 from pipeline.corpora.sources import Listing, list_source
@@ -44,7 +45,7 @@ class CorpusForecast:
     build; else they are extrapolated. `cut`: the splits are one text's, cut exactly there; whole
     documents and blocks meet their shares on average only. `version` is the one that is there: up
     to date when `builds` is false. `removed` are versions that --keep would remove behind the
-    build, unless a model uses them.
+    build, unless a model uses them. `streams` are those of an interleaved train split.
     """
 
     corpus: str
@@ -65,6 +66,7 @@ class CorpusForecast:
     free_bytes: int | None
     removed: tuple[str, ...]
     warnings: tuple[str, ...]
+    streams: Streams | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -142,6 +144,7 @@ def forecast(
         free_bytes=free_bytes(root),
         removed=_removed(root, config.name, options.keep, models) if builds else (),
         warnings=tuple(_warnings(config, tokens, look)),
+        streams=_streams(config, tokens) if is_cut else None,
     )
 
 
@@ -153,6 +156,13 @@ def split_tokens(
     Shares of whole documents or blocks are met on average only. InputError where shares do not fit;
     a total that is not exact may be too small, so it refuses nothing.
     """
+    if config.split == "interleaved":
+        try:
+            counts = split_counts(total, config.shares, config.streams, config.stream_seq_len)
+            return counts, True
+        except InputError:
+            if exact:
+                raise
     is_cut = config.split == "tail" or (config.split == "auto" and documents == 1)
     wanted: dict[str, int] = {}
     for name in SPLITS:
@@ -173,6 +183,13 @@ def split_tokens(
             "lower --train, --val or --test."
         )
     return {name: wanted.get(name, max(0, total - needed)) for name in SPLITS}, is_cut
+
+
+def _streams(config: CorpusConfig, tokens: dict[str, int]) -> Streams | None:
+    if config.split != "interleaved":
+        return None
+    total = sum(tokens.values())
+    return Streams.of(total, config.shares, config.streams, config.stream_seq_len)
 
 
 def _listing(config: CorpusConfig) -> Listing:

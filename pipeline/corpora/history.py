@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline import storage
@@ -64,7 +64,7 @@ def source_state(config: CorpusConfig, listing: Listing, frozen: Vocab | None) -
     None when that does not tell whether they changed.
     """
     # All settings, not only those that shape the bytes: another --include takes other documents.
-    head = {"config": asdict(config), "vocab": frozen.fingerprint if frozen else ""}
+    head = {"config": config.effective(), "vocab": frozen.fingerprint if frozen else ""}
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     trusted_until = time.time() - FRESH_S
     for file in [*listing.files, *listing.streams]:

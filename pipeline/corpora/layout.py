@@ -96,7 +96,7 @@ def lay_out(
     layout = Layout(order, rule, [], [], {})
     for name, own in stretches(ordered, config, rule, separator_tokens).items():
         layout.tokens[name] = sum(stretch.stop - stretch.start for stretch in own)
-        layout.placed.extend(_placed(name, own, config.unit))
+        layout.placed.extend(_placed(name, own, config.unit, marks=rule.streams > 0))
         layout.shards.extend(_shards(name, _pieces(own), shard_tokens))
     return layout
 
@@ -159,15 +159,20 @@ def _texts(own: list[Stretch]) -> Iterator[tuple[Stretch, _Text]]:
         yield stretch, text
 
 
-def _placed(split: str, own: list[Stretch], unit: str) -> Iterator[Placed]:
-    """The documents' parts in a split, in token order."""
+def _placed(split: str, own: list[Stretch], unit: str, *, marks: bool) -> Iterator[Placed]:
+    """The documents' parts in a split, in token order.
+
+    With `marks` a stretch that begins within a separator has a part too, of length 0. Where splits
+    take turns in the text, nothing else says which document that separator stands behind.
+    """
     offset = 0
     for stretch, text in _texts(own):
         # Of an empty document the stretch that begins it, be it of the separator alone.
-        if stretch.start < max(1, text.tokens):
-            length = min(stretch.stop, text.tokens) - stretch.start
-            text_start = stretch.start if unit == "byte" else text.byte_at(stretch.start)
-            yield Placed(stretch.document, split, offset, stretch.start, length, text_start)
+        if marks or stretch.start < max(1, text.tokens):
+            start = min(stretch.start, text.tokens)
+            length = min(stretch.stop, text.tokens) - start
+            text_start = start if unit == "byte" else text.byte_at(start)
+            yield Placed(stretch.document, split, offset, start, length, text_start)
         offset += stretch.stop - stretch.start
 
 

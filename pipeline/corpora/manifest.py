@@ -170,7 +170,7 @@ def open_version(url: str) -> Corpus:
     # The format first: what another one means by a field is not known here.
     if not isinstance(value, dict) or value.get("format") not in READABLE:
         raise InputError(
-            f"{manifest_url} is not a manifest of format {' or '.join(map(str, READABLE))}; "
+            f"{manifest_url} is not a manifest of format {READABLE[0]} to {READABLE[-1]}; "
             "build the corpus again with this version."
         )
     if not _is_intact(value):

@@ -40,6 +40,8 @@ def shares_line(manifest: Manifest) -> str:
     rule = manifest.split
     if manifest.block_bytes:
         rule = f"{rule} of {manifest.block_bytes >> 10:,} KiB"
+    if manifest.split == "interleaved":
+        rule = f"the end of each of {manifest.rule.streams:,} streams"
     parts = [
         f"{name} {share.tokens:,} tokens ({share.got:.2%}, asked {share.asked:.2%})"
         for name, share in shares_of(manifest).items()

@@ -110,6 +110,27 @@ def list_source(url: str, config: CorpusConfig) -> Listing:
         ) from None
 
 
+def check_unchanged(file: SourceFile) -> None:
+    """Raise InputError when a file is not what it was when it was listed.
+
+    Asked when it has been read: then what was read is what was listed.
+    """
+    fs, path = storage.filesystem(file.url)
+    if isinstance(fs, LocalFileSystem):
+        stat = os.stat(path)
+        size = stat.st_size
+        # As the two ways of listing write it.
+        states = [f"mtime:{stat.st_mtime_ns}", f"mtime:{stat.st_mtime}"]
+    else:
+        fs.invalidate_cache(path)
+        info = fs.info(path)
+        size = int(info.get("size") or 0)
+        states = [_state(info)]
+    is_other = bool(file.state) and file.state not in states
+    if is_other or (file.size and size != file.size):
+        raise InputError(f"{file.url} changed while it was read; build again when it is at rest.")
+
+
 def stem(url: str) -> str:
     """The last name in a URL, which tells several sources apart."""
     path = storage.bare(url.split("::", maxsplit=1)[0]).rstrip("/:")

@@ -1,13 +1,14 @@
 """Which split each stretch of text belongs to.
 
 By hash, where nothing moves when documents come and go: a block's split follows from (seed, path,
-number of the block) alone. Or the end of the text is held out (`tail`).
+number of the block) alone. Or the end of the text is held out (`tail`), or the end of each of its
+streams (`interleaved`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from pipeline.corpora.blocks import block_starts
 from pipeline.corpora.config import CorpusConfig, Share
 from pipeline.corpora.documents import Document
+from pipeline.corpora.interleaved import Range, interleaved_ranges
 from pipeline.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -35,13 +37,16 @@ _HASH_RANGE = 1 << 64
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How text is divided: block, document or tail, as resolved from auto.
+    """How text is divided: block, document, tail or interleaved, as resolved from auto.
 
-    `block_bytes` is the size of blocks; 0 where there are none.
+    `block_bytes` is the size of blocks, `streams` and `stream_seq_len` are those of the interleaved
+    split; each is 0 where there are none.
     """
 
     split: str
     block_bytes: int = 0
+    streams: int = 0
+    stream_seq_len: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +67,21 @@ class Division:
     newlines: str = ""
     nfc: bool = False
     replaces: bool = False  # whether U+FFFD is put for what is no UTF-8
+    streams: int = 0
+    stream_seq_len: int = 0
 
     @classmethod
     def of(cls, rule: SplitRule, settings: Mapping[str, Any]) -> Division:
         """The division of a version: its rule, and its settings as its manifest has them."""
         shares = {name: settings[name] for name in SPLITS}
         if rule.split != "block":
-            return cls(split=rule.split, seed=settings["seed"], **shares)
+            return cls(
+                split=rule.split,
+                seed=settings["seed"],
+                streams=rule.streams,
+                stream_seq_len=rule.stream_seq_len,
+                **shares,
+            )
         decodes = settings["unit"] == "char" or settings["nfc"]
         return cls(
             split=rule.split,
@@ -82,14 +95,19 @@ class Division:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As tags of models have it: the fields of streams only where there are any."""
+        value = asdict(self)
+        if not self.streams:
+            del value["streams"]
+            del value["stream_seq_len"]
+        return value
 
     def differences(self, other: Division) -> list[str]:
         """What differs between two divisions: `seed 0, not 1`, where the other has the 1."""
-        mine = self.to_json()
+        mine = asdict(self)
         return [
             f"{name} {mine[name]}, not {theirs}"
-            for name, theirs in other.to_json().items()
+            for name, theirs in asdict(other).items()
             if mine[name] != theirs
         ]
 
@@ -106,6 +124,8 @@ def rule_of(config: CorpusConfig, documents: int) -> SplitRule:
     """The rule of a recipe for so many documents that count: those skipped are not among them."""
     if config.split == "block":
         return SplitRule("block", SMALL_BLOCK)
+    if config.split == "interleaved":
+        return SplitRule("interleaved", 0, config.streams, config.stream_seq_len)
     if config.split != "auto":
         return SplitRule(config.split)
     if documents < 2:
@@ -127,8 +147,8 @@ def stretches(
     Adjacent blocks of one split are one stretch. A separator belongs to the split of what stands
     before it. An empty document without a separator is an empty stretch of one split.
     """
-    if rule.split == "tail":
-        return _cut_at_the_end(documents, config, separator_tokens)
+    if rule.split in ("tail", "interleaved"):
+        return _cut_by_place(documents, config, rule, separator_tokens)
     chooser = _Chooser(config, rule)
     chosen: dict[str, list[Stretch]] = {name: [] for name in SPLITS}
     for document in documents:
@@ -178,18 +198,32 @@ class _Chooser:
         return [self.names[bisect_right(self.edges, point / _HASH_RANGE)] for point in points]
 
 
-def _cut_at_the_end(
-    documents: list[Document], config: CorpusConfig, separator_tokens: int
+def _cut_by_place(
+    documents: list[Document], config: CorpusConfig, rule: SplitRule, separator_tokens: int
 ) -> dict[str, list[Stretch]]:
-    """All documents as one text, cut into train, val and test."""
-    total = sum(document.tokens + separator_tokens for document in documents)
-    chosen = {}
+    """All documents as one text, cut into pieces of train, val and test."""
+    begins = [0]  # of each document among all, and the length of all
+    for document in documents:
+        begins.append(begins[-1] + document.tokens + separator_tokens)
+    total = begins[-1]
+    if rule.split == "tail":
+        ranges = _tail_ranges(total, config)
+    else:
+        ranges = interleaved_ranges(total, config.shares, rule.streams, rule.stream_seq_len)
+    chosen: dict[str, list[Stretch]] = {name: [] for name in SPLITS}
+    for split, low, high in ranges:
+        chosen[split].extend(_between(documents, begins, low, high))
+    return chosen
+
+
+def _tail_ranges(total: int, config: CorpusConfig) -> list[Range]:
+    """Train, val and test, one behind the other, empty ones too."""
+    ranges = []
     low = 0
     for name, count in _tail_counts(total, config).items():
-        high = low + count
-        chosen[name] = list(_between(documents, separator_tokens, low, high, total))
-        low = high
-    return chosen
+        ranges.append(Range(name, low, low + count))
+        low += count
+    return ranges
 
 
 def _tail_counts(total: int, config: CorpusConfig) -> dict[str, int]:
@@ -210,17 +244,21 @@ def _tail_counts(total: int, config: CorpusConfig) -> dict[str, int]:
 
 
 def _between(
-    documents: list[Document], separator_tokens: int, low: int, high: int, total: int
+    documents: list[Document], begins: list[int], low: int, high: int
 ) -> Iterator[Stretch]:
-    """Tokens [low, high) of the documents laid end to end; `total` is the length of all."""
-    begin = 0  # of the document, among all
-    for document in documents:
-        size = document.tokens + separator_tokens
+    """Tokens [low, high) of the documents laid end to end, which begin at `begins`."""
+    total = begins[-1]
+    # The last document that begins in front of `low`. Empty ones at `low` itself stand behind it.
+    first = max(0, bisect_left(begins, low) - 1)
+    for index in range(first, len(documents)):
+        begin = begins[index]
+        if begin > high:
+            break
+        is_empty = begins[index + 1] == begin
         start = max(low, begin)
-        stop = min(high, begin + size)
-        if start < stop or (not size and _owns_empty_document(begin, low, high, total)):
-            yield Stretch(document, start - begin, stop - begin)
-        begin += size
+        stop = min(high, begins[index + 1])
+        if start < stop or (is_empty and _owns_empty_document(begin, low, high, total)):
+            yield Stretch(documents[index], start - begin, stop - begin)
 
 
 def _owns_empty_document(place: int, low: int, high: int, total: int) -> bool:

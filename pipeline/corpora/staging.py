@@ -21,7 +21,7 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.cutting import Chunks, range_chunks, stream_chunks
 from pipeline.corpora.expected import Expectation
 from pipeline.corpora.selection import Selection
-from pipeline.corpora.sources import Skip, SourceFile
+from pipeline.corpora.sources import Skip, SourceFile, check_unchanged
 from pipeline.corpora.streams import Guarded, Tick, open_stream, reading
 from pipeline.corpora.suspects import looks_like
 from pipeline.corpora.text import UndecodableError, prepare
@@ -177,6 +177,10 @@ def read_unit(unit: ReadUnit, config: CorpusConfig, staging: str) -> UnitResult:
                 writer.write_document(path, document)
         if expectation:
             expectation.check(unit.files[0].url)
+        # In the end: a file that changes before it has been read may have been read either way.
+        for file in unit.files:
+            with reading(file.url):
+                check_unchanged(file)
     write_chunks(staging, unit.number, writer.rows)
     documents = sum(row.source_offset == 0 for row in writer.rows)
     return UnitResult(unit.number, documents, sum(row.source_bytes for row in writer.rows))

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import fsspec
-import pyarrow as pa
 
 from pipeline import storage
+from pipeline.corpora.decompression import decompressed
 from pipeline.corpora.selection import Selection
 from pipeline.corpora.sources import Skip, SourceFile, kind_of
 from pipeline.errors import InputError
@@ -53,7 +53,7 @@ def open_stream(
             return
         with (
             fsspec.open(source.url, "rb") as raw,
-            _decompressed(_Counted(raw, tick), compression) as file,
+            decompressed(_Counted(raw, tick), compression) as file,
         ):
             if archive == "tar":
                 yield from _tar_members(file, selection, source.url)
@@ -115,19 +115,6 @@ class _Counted:
         self.closed = True
 
 
-def _decompressed(file: Any, compression: str | None) -> Any:
-    """The decompressed stream, as a context manager.
-
-    Concatenated members and frames are read to the end, as parallel compressors write them. One
-    that is cut off raises.
-    """
-    if compression == "zstd":  # which fsspec reads only with a package more; pyarrow is here anyway
-        return contextlib.closing(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"))
-    if compression:
-        return fsspec.compression.compr[compression](file, mode="rb")
-    return contextlib.closing(file)
-
-
 @contextlib.contextmanager
 def _seekable(url: str) -> Iterator[IO[bytes]]:
     """A file that can be read in any order: a local one itself, of any other a temporary copy."""
@@ -161,12 +148,13 @@ class _StrictTarInfo(tarfile.TarInfo):
 def _tar_members(
     file: IO[bytes], selection: Selection, url: str
 ) -> Iterator[tuple[str, Guarded | Skip]]:
+    names = _Names(selection, url)
     # "r|" reads from front to back, and never seeks.
     with tarfile.open(fileobj=file, mode="r|", bufsize=_TAR_BUFFER, tarinfo=_StrictTarInfo) as tar:
         for member in tar:
             if member.isdir():
                 continue
-            wanted = selection.name(_member_path(member.name))
+            wanted = names.name(member.name)
             # tarfile keeps every header otherwise: memory would grow with the archive.
             tar.members = []  # type: ignore[attr-defined]
             if wanted is None:
@@ -179,14 +167,34 @@ def _tar_members(
                 yield wanted, Skip(wanted, "not a regular file")
             else:
                 yield wanted, Guarded(stream, url)
+        _check_end(tar)
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise unless there is nothing but zeros behind the block that tarfile took for the end.
+
+    It stops at the first empty block: a header that was overwritten by zeros, or the end mark of
+    the first of two archives that stand in one file.
+    """
+    stream: Any = tar.fileobj
+    place = stream.tell()
+    while block := stream.read(_TAR_BUFFER):
+        zeros = len(block) - len(block.lstrip(b"\0"))
+        if zeros < len(block):
+            raise tarfile.ReadError(
+                f"there is more behind its end mark, at byte {place + zeros}: a header is damaged, "
+                "or another archive follows; take them apart"
+            )
+        place += len(block)
 
 
 def _zip_members(
     file: IO[bytes], selection: Selection, url: str, tick: Tick
 ) -> Iterator[tuple[str, Guarded | Skip]]:
+    names = _Names(selection, url)
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
-            wanted = None if member.is_dir() else selection.name(_member_path(member.filename))
+            wanted = None if member.is_dir() else names.name(member.filename)
             if wanted is None:
                 tick(member.compress_size)
             elif _is_encrypted(member):
@@ -208,6 +216,33 @@ def _is_zip_link(member: zipfile.ZipInfo) -> bool:
     return (member.external_attr >> 28) == 0xA
 
 
+class _Names:
+    """The documents' names of an archive's members; two members of one name are refused.
+
+    A member that comes again under its own name is none of these: the last counts, as tar does.
+    """
+
+    def __init__(self, selection: Selection, url: str) -> None:
+        self.selection = selection
+        self.url = url
+        self.members: dict[str, str] = {}  # by document
+
+    def name(self, member: str) -> str | None:
+        """A member's document, or None when the recipe leaves it out."""
+        wanted = self.selection.name(_member_path(member))
+        if wanted is None:
+            return None
+        # './a', '/a' and 'a' are one file for whoever unpacks the archive.
+        plain = "/".join(part for part in member.split("/") if part not in ("", "."))
+        other = self.members.setdefault(wanted, plain)
+        if other != plain:
+            raise InputError(
+                f"members {other} and {plain} of source {self.url} both become document {wanted}; "
+                "change --strip_prefix, or leave one out with --exclude."
+            )
+        return wanted
+
+
 def _member_path(name: str) -> str:
     """A member's name as a plain relative path.
 
@@ -225,13 +260,14 @@ def zip_directory(
 
     Of a remote archive only the end is fetched, where the server can give a part of a file.
     """
+    names = _Names(selection, source.url)
     with (
         reading(source.url),
         fsspec.open(source.url, "rb") as file,
         zipfile.ZipFile(file) as archive,
     ):
         for member in archive.infolist():
-            wanted = None if member.is_dir() else selection.name(_member_path(member.filename))
+            wanted = None if member.is_dir() else names.name(member.filename)
             if wanted is None:
                 continue
             if _is_encrypted(member):

@@ -98,7 +98,22 @@ def split_rule(corpus: Corpus, split: str) -> str:
         "document": "whole documents, chosen by hash",
         "tail": "the end of the text",
     }
+    if rule.split == "interleaved":
+        return f"interleaved: {_held_out_of_streams(corpus, split)}"
     return f"{rule.split}: {how.get(rule.split, 'see the corpus manifest')}"
+
+
+def _held_out_of_streams(corpus: Corpus, split: str) -> str:
+    """`the last 5% of each of 50 streams`, with the shares as they came out.
+
+    Within a stream train comes first, then val, then test.
+    """
+    tokens = {name: entry.tokens for name, entry in corpus.manifest.splits.items()}
+    percent = {name: f"{100 * count / sum(tokens.values()):.3g}%" for name, count in tokens.items()}
+    whose = f"of each of {corpus.manifest.rule.streams:,} streams"
+    if split == "val" and tokens["test"]:
+        return f"the {percent['val']} before the last {percent['test']} {whose}"
+    return f"the last {percent[split]} {whose}"
 
 
 def _name(corpus: Corpus, split: str) -> str:

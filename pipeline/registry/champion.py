@@ -74,8 +74,9 @@ def may_have_learnt(version: ModelVersion, corpus: Corpus) -> str:
     if name != corpus.name:
         return f"it learned corpus {name or 'unknown'}, not {corpus.name}"
     ours = corpus.manifest.division
-    if ours.split == "tail":
-        return "the end of the text, which is held out, is another in every version"
+    if ours.split in ("tail", "interleaved"):
+        whose = "the text" if ours.split == "tail" else "each stream"
+        return f"the end of {whose}, which is held out, is another in every version"
     learned = _learned(version, corpus)
     theirs = learned.manifest.division if learned else _division_in_tags(version)
     if theirs is None:

@@ -88,6 +88,7 @@ def text_of(corpus: CorpusForecast) -> Text:
         train_tokens=corpus.tokens["train"],
         val_tokens=corpus.tokens["val"],
         whole=corpus.whole and corpus.cut,
+        streams=corpus.streams,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline import runs, storage
+from pipeline.corpora.interleaved import Streams
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.estimates import RAY_START_S, Estimate, check_could_write
@@ -16,7 +17,7 @@ from pipeline.registry.looking import needs_registry, registry
 from pipeline.training import estimate
 from pipeline.training.config import TrainConfig, settings_digest
 from pipeline.training.estimate import FLOAT, MemoryEstimate
-from pipeline.training.lanes import LanePlan
+from pipeline.training.lanes import LanePlan, crossing
 from pipeline.training.preflight import open_corpus_of
 
 # From a Ray that is there to the first step: two workers took 14-18 s.
@@ -38,6 +39,7 @@ class Text:
     train_tokens: int
     val_tokens: int
     whole: bool
+    streams: Streams | None = None
 
     @classmethod
     def of(cls, corpus: Corpus) -> Text:
@@ -50,6 +52,7 @@ class Text:
             train_tokens=corpus.tokens_in("train"),
             val_tokens=corpus.tokens_in("val"),
             whole=True,
+            streams=corpus.manifest.streams,
         )
 
 
@@ -110,7 +113,7 @@ def forecast(
     if text is None:
         text = Text.of(open_corpus_of(config, root, shards=storage.is_local(root)))
     check_could_write(runs.runs_url(root))
-    plan = LanePlan(text.train_tokens, config.global_batch_size, config.seq_len)
+    plan = LanePlan.over(text.train_tokens, text.streams, config.global_batch_size, config.seq_len)
     model = config.model(text.vocab_size)
     total = config.total_steps(plan.steps_per_epoch)
     steps = max(0, total - (resumed.step if resumed else 0))
@@ -293,4 +296,7 @@ def _warnings(config: TrainConfig, root: str, text: Text, low: int, cpus: int | 
         said.append("no time is estimated for GPUs")
     if not storage.is_local(root):
         said.append("the root is remote: shards are not looked at")
+    crosses = crossing(text.streams, config.global_batch_size)
+    if crosses:
+        said.append(crosses)
     return said

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.corpora.interleaved import Streams
 from pipeline.corpora.shards import TokenSource
 from pipeline.errors import InputError
 
@@ -28,13 +29,30 @@ def lane_range(rank: int, world_size: int, lanes: int) -> range:
 
 @dataclass(frozen=True)
 class LanePlan:
-    """Where every lane reads at every step."""
+    """Where every lane reads at every step.
+
+    With `stream_tokens` each lane reads the train piece of one stream of an interleaved corpus, of
+    so many tokens, and never leaves it. Without, lanes are cut anew from all of the text.
+    """
 
     num_tokens: int
     global_batch_size: int
     seq_len: int
+    stream_tokens: int = 0
+
+    @classmethod
+    def over(
+        cls, num_tokens: int, streams: Streams | None, global_batch_size: int, seq_len: int
+    ) -> LanePlan:
+        """The plan of a train split: a lane a stream, where there are as many of both."""
+        is_aligned = streams is not None and streams.count == global_batch_size
+        stream_tokens = streams.train_tokens if streams and is_aligned else 0
+        return cls(num_tokens, global_batch_size, seq_len, stream_tokens)
 
     def __post_init__(self) -> None:
+        if self.stream_tokens:
+            self._check_stream()
+            return
         needed = self.tokens_per_step + 1  # the last target lies one token behind the last input
         if self.num_tokens < needed:
             raise InputError(
@@ -45,6 +63,8 @@ class LanePlan:
 
     @property
     def steps_per_epoch(self) -> int:
+        if self.stream_tokens:
+            return (self.stream_tokens - 1) // self.seq_len
         return (self.num_tokens - 1) // self.tokens_per_step
 
     @property
@@ -54,9 +74,15 @@ class LanePlan:
     def start(self, epoch: int, lane: int, step: int) -> int:
         """The first input token of a lane at a step of an epoch."""
         lane_tokens = self.steps_per_epoch * self.seq_len
-        remainder = self.num_tokens - 1 - self.global_batch_size * lane_tokens
+        if self.stream_tokens:
+            # The last token of a stream is a target alone: what follows it is held out.
+            remainder = self.stream_tokens - 1 - lane_tokens
+            first = lane * self.stream_tokens
+        else:
+            remainder = self.num_tokens - 1 - self.global_batch_size * lane_tokens
+            first = lane * lane_tokens
         offset = epoch * _STRIDE % (remainder + 1)
-        return offset + lane * lane_tokens + step * self.seq_len
+        return first + offset + step * self.seq_len
 
     def batch(self, tokens: TokenSource, lanes: range, epoch: int, step: int) -> np.ndarray:
         """The tokens of some lanes at a step, int64 (T + 1, B): inputs are [:-1], targets [1:]."""
@@ -65,3 +91,22 @@ class LanePlan:
             start = self.start(epoch, lane, step)
             batch[:, column] = tokens.read(start, start + self.seq_len + 1)
         return batch
+
+    def _check_stream(self) -> None:
+        if self.stream_tokens <= self.seq_len:
+            raise InputError(
+                f"each of {self.global_batch_size} streams has {self.stream_tokens:,} train "
+                f"tokens; seq_len {self.seq_len} needs {self.seq_len + 1:,}. "
+                "Lower --seq_len, build the corpus with fewer --streams, or use a larger one."
+            )
+
+
+def crossing(streams: Streams | None, global_batch_size: int) -> str:
+    """One line that says that lanes of an interleaved corpus are not its streams, else empty."""
+    if streams is None or streams.count == global_batch_size:
+        return ""
+    return (
+        f"the train split is {streams.count} streams, read in {global_batch_size} lanes that go "
+        "from one stream on into the next; to read it as char-rnn does: "
+        f"--global_batch_size {streams.count}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from dataclasses import asdict, dataclass
@@ -14,7 +15,9 @@ from pipeline.model.about import CorpusReference
 from pipeline.model.config import CELLS
 from pipeline.progress import bytes_of
 from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
-from pipeline.training.lanes import LanePlan
+from pipeline.training.lanes import LanePlan, crossing
+
+log = logging.getLogger("unreasonable")
 
 START_FORMAT = 1
 RESIZE_S = 60.0  # how often an elastic run looks whether it may grow; each resize is a restart
@@ -64,6 +67,9 @@ def check_run(config: TrainConfig, root: str) -> Corpus:
     InputError with the next move.
     """
     corpus = open_corpus_of(config, root)
+    warning = crossing(corpus.manifest.streams, config.global_batch_size)
+    if warning:
+        log.warning("corpus %s: %s", corpus.name, warning)
     storage.check_writable(runs.runs_url(root))
     return corpus
 
@@ -76,7 +82,8 @@ def open_corpus_of(config: TrainConfig, root: str, *, shards: bool = True) -> Co
     if config.resume:
         check_same_settings(started(root, config.resume).config, config)
     corpus = open_corpus(root, config.corpus)
-    LanePlan(corpus.tokens_in("train"), config.global_batch_size, config.seq_len)
+    streams = corpus.manifest.streams
+    LanePlan.over(corpus.tokens_in("train"), streams, config.global_batch_size, config.seq_len)
     _check_size(config, len(corpus.vocab))
     val = corpus.tokens_in("val")
     if val < 2:

@@ -66,7 +66,10 @@ class Trainer:
         self.group = Group()
         self.tokens = corpus.open_split("train")
         self.val = corpus.open_split("val")
-        self.plan = LanePlan(len(self.tokens), config.global_batch_size, config.seq_len)
+        streams = corpus.manifest.streams
+        self.plan = LanePlan.over(
+            len(self.tokens), streams, config.global_batch_size, config.seq_len
+        )
         self.lanes = lane_range(self.group.rank, self.group.world_size, config.global_batch_size)
         self.model = CharRNN(config.model(len(corpus.vocab))).to(dtype)
         initialize(self.model, config.seed)

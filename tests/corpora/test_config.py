@@ -121,7 +121,26 @@ def test_only_what_shapes_the_bytes_is_in_the_fingerprint() -> None:
         "url",
         "licence",
         "vocab_from",
+        "streams",
+        "stream_seq_len",
     }
+    # Only where they decide anything: the corpora of before they were there keep their versions.
+    streams = corpus_config(split="interleaved", streams=7, stream_seq_len=9).shaping()
+    assert streams == {
+        **corpus_config(split="interleaved").shaping(),
+        "streams": 7,
+        "stream_seq_len": 9,
+    }
+    assert set(streams) - set(corpus_config().shaping()) == {"streams", "stream_seq_len"}
+
+
+def test_streams_take_fractions() -> None:
+    with pytest.raises(InputError, match="val is 5 tokens, but split 'interleaved' takes fract"):
+        corpus_config(split="interleaved", val=5)
+    with pytest.raises(InputError, match="streams is 0; it must be at least 1"):
+        corpus_config(streams=0)
+    with pytest.raises(InputError, match="stream_seq_len is 0; it must be at least 1"):
+        corpus_config(stream_seq_len=0)
 
 
 def test_defaults_take_everything_as_it_is() -> None:

@@ -155,3 +155,22 @@ def test_a_token_takes_the_bytes_that_its_vocabulary_needs() -> None:
     assert module._token_bytes(256) == 1
     assert module._token_bytes(257) == module._token_bytes(65536) == 2
     assert module._token_bytes(65537) == 4
+
+
+def test_streams_are_cut_as_the_build_cuts_them(folder: Path, tmp_path: Path) -> None:
+    settings = config(folder, split="interleaved", streams=4, stream_seq_len=100, val=0.1)
+    found = forecast(settings, str(tmp_path / "root"), BuildOptions())
+    built = build_corpus(settings, str(tmp_path / "root"))
+    assert found.tokens == built.tokens
+    assert found.cut
+    manifest = open_corpus(str(tmp_path / "root"), "c").manifest
+    assert found.streams == manifest.streams
+    with pytest.raises(InputError, match=r"the corpus has 8,400 tokens; 4 streams in steps of"):
+        forecast(
+            config(folder, split="interleaved", streams=4, stream_seq_len=9999),
+            str(tmp_path / "other"),
+            BuildOptions(),
+        )
+    # What was only guessed refuses nothing.
+    short = config(folder, split="interleaved")
+    assert split_tokens(short, 1, 10, exact=False) == ({"train": 8, "val": 2, "test": 0}, False)

@@ -300,3 +300,20 @@ def test_a_split_of_a_separator_alone_has_no_documents() -> None:
             documents([tokens, 3]), 2, split="tail", order="path", train=tokens, val=2, test="rest"
         )
         assert parts(layout) == [("d00", "train", 0, 0, tokens), ("d01", "test", 0, 0, 3)]
+
+
+def test_what_begins_in_a_separator_says_behind_which_document() -> None:
+    these = [document("a", 4, unit=5), document("b", 3, unit=6)]
+    # a a a a a a a|b b b . . . .  with separators of 4: a is 8 tokens, b 7; 15 are 2 streams of 6.
+    layout = planned(
+        these, 4, split="interleaved", streams=2, stream_seq_len=3, order="path", val=0.5, test=0
+    )
+    assert layout.tokens == {"train": 9, "val": 6, "test": 0}
+    assert parts(layout) == [
+        ("a", "train", 0, 0, 3),
+        ("a", "train", 3, 4, 0),  # tokens 6 and 7 of a, of its separator
+        ("b", "train", 5, 0, 1),
+        ("b", "train", 6, 3, 0),  # what is left over
+        ("a", "val", 0, 3, 1),
+        ("b", "val", 3, 1, 2),
+    ]

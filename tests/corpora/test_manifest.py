@@ -132,7 +132,7 @@ def test_what_is_not_there_is_an_error_by_name(corpus: Corpus, tmp_path: Path) -
 @pytest.mark.parametrize("value", [[], None, {}, {"format": 1}, {"format": "2"}])
 def test_another_format_is_refused(corpus: Corpus, value: Any) -> None:
     Path(corpus.url, "manifest.json").write_text(json.dumps(value))
-    with pytest.raises(InputError, match=r"manifest\.json is not a manifest of format 2 or 3; b"):
+    with pytest.raises(InputError, match=r"manifest\.json is not a manifest of format 2 to 4; b"):
         open_version(corpus.url)
     Path(corpus.url, "manifest.json").write_text("{")
     with pytest.raises(DamagedError, match=r"manifest\.json is not JSON"):

@@ -230,3 +230,22 @@ def test_documents_are_digested_in_order_of_path() -> None:
     assert digest_of_documents(pairs) == digest_of_documents(iter(pairs[::-1])) == expected
     # The path's length keeps it apart from what follows.
     assert digest_of_documents([(b"ab", b"c")]) != digest_of_documents([(b"a", b"bc")])
+
+
+def test_only_manifests_of_streams_have_format_4() -> None:
+    vocab = Vocab("byte", (97,))
+    formats = [
+        identity({"split": split}, vocab, "", b"", "").format
+        for split in ("auto", "block", "document", "tail", "interleaved")
+    ]
+    assert formats == [3, 3, 3, 3, 4]
+    settings = {
+        "split": "interleaved", "streams": 2, "stream_seq_len": 3, "seed": 1, "train": "rest",
+        "val": 0.5, "test": 0.0,
+    }  # fmt: skip
+    value = {**VALUE, "format": 4, "split": "interleaved", "block_bytes": 0, "corpus": settings}
+    manifest = Manifest.from_json(value)
+    assert manifest.to_json() == value
+    assert manifest.rule == SplitRule("interleaved", 0, 2, 3)
+    assert manifest.division.streams == 2
+    assert Manifest.from_json(VALUE).streams is None

@@ -90,3 +90,9 @@ def test_who_asks_for_no_val_split_gets_no_advice() -> None:
     assert too_little(manifest((10, 0, 0), val=0.0)) == ""
     assert too_little(manifest((10, 0, 0), "tail", 0, val=0)) == ""
     assert too_little(manifest((0, 10, 0), "tail", 0, train=0, val="rest", test=0))
+
+
+def test_streams_are_said() -> None:
+    settings = {"streams": 50, "stream_seq_len": 20}
+    line = shares_line(manifest((95, 5, 0), "interleaved", 0, **settings))
+    assert line.startswith("split by the end of each of 50 streams: train 95 tokens (95.00%")

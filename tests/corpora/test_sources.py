@@ -12,6 +12,7 @@ import lzma
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -369,3 +370,71 @@ def test_a_member_is_picked_out_of_an_archive(tmp_path: Path) -> None:
 def test_a_web_server_that_cannot_be_reached_is_not_called_absent() -> None:
     with pytest.raises(InputError, match=r"^source http://127\.0\.0\.1:9/x\.txt cannot be had: "):
         list_source("http://127.0.0.1:9/x.txt", corpus_config())
+
+
+def test_two_files_that_become_one_document_are_refused_by_both_names(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "src", {"a/x.txt": b"one", "b/x.txt": b"two"})
+    for chunk_bytes in (1024, 16 << 20):
+        with pytest.raises(
+            InputError, match=r"a/x\.txt and .*b/x\.txt both become document x\.txt"
+        ):
+            build(tmp_path / "root", folder, strip_prefix="*/", chunk_bytes=chunk_bytes)
+    with pytest.raises(InputError, match=r"a/x\.txt and .*b/x\.txt both become document x\.txt"):
+        build(tmp_path / "root", f"{folder}/*/x.txt", strip_prefix="*/")
+
+
+@pytest.mark.parametrize("ending", ["tar", "zip"])
+@pytest.mark.parametrize(
+    ("one", "other", "shape"),
+    [
+        ("a/x.txt", "b/x.txt", {"strip_prefix": "*/"}),
+        ("../a.txt", "a.txt", {}),
+        ("b\\c", "b/c", {}),
+    ],
+)
+def test_two_members_that_become_one_document_are_refused_by_both_names(
+    tmp_path: Path, ending: str, one: str, other: str, shape: dict[str, Any]
+) -> None:
+    path = tmp_path / f"x.{ending}"
+    pack = zipped if ending == "zip" else packed
+    path.write_bytes(pack({one: b"first", other: b"second"}))
+    with pytest.raises(InputError) as caught:
+        build(tmp_path / "root", path, **shape)
+    assert f"members {one} and {other} of source {path} both become document" in str(caught.value)
+
+
+def test_one_member_that_comes_twice_counts_the_last_time(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(packed({"a.txt": b"first", "./a.txt": b"second", "/b.txt": b"b"}))
+    assert documents(build(tmp_path / "root", path)) == {"a.txt": b"second", "b.txt": b"b"}
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_damage_to_a_second_stream_is_not_the_end(tmp_path: Path, ending: str, place: int) -> None:
+    text = b"one two three " * 4000
+    path = tmp_path / f"t.txt.{ending}"
+    second = bytearray(COMPRESS[ending](text))
+    second[place] ^= 0xFF
+    path.write_bytes(COMPRESS[ending](text) + second)
+    with pytest.raises(InputError, match=rf"t\.txt\.{ending}"):
+        build(tmp_path / "root", path)
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"])
+def test_what_stands_behind_the_end_of_a_tar_is_not_dropped(tmp_path: Path, ending: str) -> None:
+    def compressed(data: bytes) -> bytes:
+        return data if ending == "tar" else COMPRESS[ending.removeprefix("tar.")](data)
+
+    path = tmp_path / f"x.{ending}"
+    whole = packed({"a.txt": b"a" * 512, "b.txt": b"b" * 512, "c.txt": b"c" * 512})
+    zeroed = whole[:1024] + bytes(512) + whole[1536:]
+    joined = compressed(whole) + compressed(packed({"d.txt": b"d"}))
+    for data, place in ((compressed(zeroed), 1536), (joined, len(whole))):
+        path.write_bytes(data)
+        message = rf"x\.{ending}.*more behind its end mark, at byte {place}"
+        with pytest.raises(InputError, match=message):
+            build(tmp_path / "root", path)
+    # Empty blocks fill up a tape's record.
+    path.write_bytes(compressed(whole + bytes(3 << 20)))
+    assert len(documents(build(tmp_path / "root", path))) == 3

@@ -79,6 +79,8 @@ def tokens_by_split(found: dict[str, list[tuple[str, int, int]]]) -> dict[tuple[
         ("document", 1, ("document", 0)),
         ("document", 60_000, ("document", 0)),
         ("tail", 2, ("tail", 0)),
+        ("interleaved", 1, ("interleaved", 0)),
+        ("interleaved", 60_000, ("interleaved", 0)),
     ],
 )
 def test_the_rule_follows_from_the_recipe_and_the_number_of_documents(
@@ -320,7 +322,7 @@ def test_documents_without_any_token_are_in_every_split() -> None:
 @given(
     st.lists(st.integers(0, 20_000), min_size=1, max_size=6),
     st.integers(0, 3),
-    st.sampled_from([BLOCKS, WHOLE, TAIL]),
+    st.sampled_from([BLOCKS, WHOLE, TAIL, SplitRule("interleaved", 0, 5, 3)]),
     st.floats(0, 0.4),
     st.floats(0, 0.4),
 )
@@ -328,6 +330,10 @@ def test_every_token_is_in_one_split(
     lengths: list[int], separator: int, rule: SplitRule, val: float, test: float
 ) -> None:
     assume(sum(lengths) + separator)
+    if rule.streams:  # too little text for a share is refused
+        batches = (sum(lengths) + separator * len(lengths)) // 15
+        assume(batches)
+        assume(all(not share or int(share * batches) for share in (val, test)))
     these = [blocky(f"d{n}", length) for n, length in enumerate(lengths)]
     found = stretches(these, corpus_config(val=val, test=test), rule, separator)
     assert list(found) == list(SPLITS)
@@ -387,3 +393,39 @@ def test_a_tail_runs_over_many_documents() -> None:
         "val": [("d", 7, 37)],
         "test": [("d", 37, 41)],
     }
+
+
+def test_streams_run_over_many_documents() -> None:
+    """38 tokens with their separators, 2 streams in steps of 3: six batches, 2 tokens left."""
+    these = [blocky(name, tokens) for name, tokens in (("a", 13), ("b", 0), ("c", 21))]
+    rule = SplitRule("interleaved", 0, 2, 3)
+    # a: 0-14, its separator 13. b: 14, a separator alone. c: 15-37, its separator 36.
+    found = split(these, rule, 1, val=0.34, test=0.17)
+    assert found == {
+        "train": [("a", 0, 9), ("c", 3, 12), ("c", 21, 22)],
+        "val": [("a", 9, 14), ("b", 0, 1), ("c", 12, 18)],
+        "test": [("c", 0, 3), ("c", 18, 21)],
+    }
+
+
+def test_an_empty_document_between_streams_is_in_one_split() -> None:
+    these = [blocky("a", 6), blocky("b", 0), blocky("c", 6), blocky("d", 0)]
+    found = split(these, SplitRule("interleaved", 0, 2, 3), val=0.5, test=0)
+    assert found == {
+        "train": [("a", 0, 3), ("b", 0, 0), ("c", 0, 3)],
+        "val": [("a", 3, 6), ("c", 3, 6), ("d", 0, 0)],
+        "test": [],
+    }
+
+
+def test_the_streams_are_a_part_of_the_division() -> None:
+    one = Division.of(SplitRule("interleaved", 0, 5, 3), SETTINGS)
+    assert (one.streams, one.stream_seq_len, one.block_bytes) == (5, 3, 0)
+    assert Division(**one.to_json()) == one
+    other = Division.of(SplitRule("interleaved", 0, 6, 3), SETTINGS)
+    assert one.differences(other) == ["streams 5, not 6"]
+    # The tags of models that were trained before there were streams are what they would be now.
+    assert "streams" not in Division.of(BLOCKS, SETTINGS).to_json()
+    assert one.differences(Division.of(TAIL, SETTINGS)) == [
+        "split interleaved, not tail", "streams 5, not 0", "stream_seq_len 3, not 0",
+    ]  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.corpora import staging as staging_module
-from pipeline.corpora.sources import SourceFile
+from pipeline.corpora.sources import SourceFile, list_source
 from pipeline.corpora.staging import (
     GROUP_BYTES,
     ReadUnit,
@@ -231,3 +233,35 @@ def test_names_that_are_no_text_are_kept(tmp_path: Path) -> None:
     (tmp_path / "a\udcff").write_bytes(b"text")
     _, _, (row,) = read(tmp_path, "files", [tmp_path / "a\udcff"])
     assert row.path == b"a\xff"
+
+
+@pytest.mark.parametrize("kind", ["files", "range", "stream"])
+def test_a_file_that_changes_to_the_same_size_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 1500)
+    os.utime(path, ns=(10**18, 10**18))
+    (listed,) = list_source(str(tmp_path), corpus_config()).files
+    named = list_source(str(path), corpus_config()).files
+    for file in (listed, *named):
+        unit = ReadUnit(0, kind, [file], 0, 1500)
+        staging = tmp_path / "staging"
+        read_unit(unit, corpus_config(), str(staging))
+        path.write_bytes(b"y" * 1500)
+        os.utime(path, ns=(10**18, 10**18 + 10**6))
+        with pytest.raises(InputError, match=r"/a changed while it was read; build again when it"):
+            read_unit(unit, corpus_config(), str(staging))
+        os.utime(path, ns=(10**18, 10**18))
+        read_unit(unit, corpus_config(), str(staging))
+        shutil.rmtree(staging)
+
+
+def test_a_remote_file_that_changes_is_refused(tmp_path: Path, website: tuple[str, Path]) -> None:
+    address, folder = website
+    (folder / "a.txt").write_bytes(b"x" * 1500)
+    url = f"{address}/a.txt"
+    (file,) = list_source(url, corpus_config()).streams
+    unit = ReadUnit(0, "stream", [file])
+    read_unit(unit, corpus_config(), str(tmp_path))
+    (folder / "a.txt").write_bytes(b"x" * 1501)
+    with pytest.raises(InputError, match=r"/a\.txt changed while it was read; build again when it"):
+        read_unit(unit, corpus_config(), str(tmp_path))

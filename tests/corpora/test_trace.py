@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ CASES: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("char", "document", "", 1, {}),
     ("byte", "block", LINE, 1, LF),
     ("byte", "tail", LINE, 1, {}),
+    ("char", "interleaved", LINE, 4, LF),
+    ("byte", "interleaved", LINE, 1, {}),
 ]
 
 
@@ -71,6 +74,8 @@ def test_every_token_leads_to_its_source(
         val=0.3,
         test=0.2,
         shard_bytes=1024,
+        streams=7,
+        stream_seq_len=11,
         **settings,
         **shape,
     )
@@ -79,10 +84,10 @@ def test_every_token_leads_to_its_source(
         assert tracer.document(path.encode()) == normalised(raw, shape)
     texts: dict[str, bytes] = {}
     places: dict[str, list[tuple[int, bytes]]] = {}
-    separators = 0
+    separators: Counter[str] = Counter()
     for origin, text in origins(tracer):
         if origin.offset is None:
-            separators += 1
+            separators[origin.path] += 1
             continue
         places.setdefault(origin.path, []).append((origin.offset, text))
         raw = RAW[origin.path][origin.offset :]
@@ -95,7 +100,7 @@ def test_every_token_leads_to_its_source(
         texts[path] = b"".join(text for _, text in own)
     for path, raw in RAW.items():
         assert texts.get(path, b"") == normalised(raw, shape), path
-    assert separators == len(RAW) * (4 if separator else 0)
+    assert separators == (dict.fromkeys(RAW, 4) if separator else {})
     whole = b"".join(tracer.text(name, 0, corpus.tokens_in(name)) for name in SPLITS)
     assert len(whole) == sum(corpus.bytes_in(name) for name in SPLITS)
 

@@ -131,3 +131,29 @@ def test_a_split_too_large_for_memory_is_refused(
 def test_an_empty_split_is_one_line(corpus: Corpus) -> None:
     with pytest.raises(InputError, match=r"test of texts@\w+ is empty"):
         text_of_split(corpus, "test")
+
+
+@pytest.mark.parametrize(
+    ("shares", "split", "said"),
+    [
+        ({"val": 0.05, "test": 0.0}, "val", "interleaved: the last 5% of each of 4 streams"),
+        ({"val": 0.05, "test": 0.1}, "test", "interleaved: the last 10% of each of 4 streams"),
+        (
+            {"val": 0.05, "test": 0.1},
+            "val",
+            "interleaved: the 5% before the last 10% of each of 4 streams",
+        ),
+    ],
+)
+def test_a_score_says_that_its_text_is_the_end_of_streams(
+    tmp_path: Path, shares: dict[str, float], split: str, said: str
+) -> None:
+    source = tmp_path / "a.txt"
+    source.write_bytes(bytes(range(250)) * 32)  # 100 batches of 4 streams in steps of 20
+    settings = CorpusConfig(
+        name="a", source=str(source), split="interleaved", streams=4, stream_seq_len=20, **shares
+    )
+    build_corpus(settings, str(tmp_path / "root"))
+    corpus = open_corpus(str(tmp_path / "root"), "a")
+    assert text_of_split(corpus, split).origin.rule == said
+    assert split_rule(corpus, "train").startswith("train: ")

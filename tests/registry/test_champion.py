@@ -209,6 +209,10 @@ def rebuilt(corpora: dict[str, Corpus], **changes: Any) -> tuple[ModelVersion, C
         ({"train": 0.7, "val": "rest"}, "its corpus version was split by train rest, not 0.7, val"),
         ({"split": "document"}, "its corpus version was split by split block, not document, block"),
         ({"split": "tail"}, "the end of the text, which is held out, is another in every version"),
+        (
+            {"split": "interleaved", "streams": 2, "stream_seq_len": 5},
+            "the end of each stream, which is held out, is another in every version",
+        ),
         ({"newlines": "lf"}, "its corpus version was split by newlines keep, not lf"),
         ({"chunk_bytes": 2048}, "its corpus version was split by chunk_bytes 16777216, not 2048"),
         # Neither the order nor the symbols move text to another split.

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.corpora.interleaved import Streams
 from pipeline.corpora.shards import Tokens
 from pipeline.errors import InputError
-from pipeline.training.lanes import LanePlan, lane_range
+from pipeline.training.lanes import LanePlan, crossing, lane_range
 
 SIZES = st.tuples(st.integers(1, 7), st.integers(1, 9)).flatmap(
     lambda shape: st.tuples(
@@ -96,3 +97,49 @@ def test_a_split_too_short_says_what_to_change() -> None:
     with pytest.raises(InputError, match=r"train split has 1,024 tokens; .* need 1,025\."):
         LanePlan(1024, 16, 64)
     assert LanePlan(1025, 16, 64).steps_per_epoch == 1
+
+
+STREAMS = Streams(3, 100)  # and 10 tokens that are left over
+
+
+def test_each_lane_reads_one_stream() -> None:
+    plan = LanePlan.over(310, STREAMS, 3, 30)
+    assert plan.steps_per_epoch == 3  # (100 - 1) // 30
+    tokens = Tokens([np.arange(310)])
+    seen: dict[int, set[int]] = {lane: set() for lane in range(3)}
+    for epoch in range(20):
+        for step in range(3):
+            batch = plan.batch(tokens, range(3), epoch, step)
+            np.testing.assert_array_equal(np.diff(batch, axis=0), 1)
+            for lane in range(3):
+                seen[lane] |= set(batch[:, lane].tolist())
+    # All of its stream, and nothing of what stands in the split behind it.
+    assert seen == {lane: set(range(100 * lane, 100 * lane + 100)) for lane in range(3)}
+    assert [plan.start(0, lane, 1) for lane in range(3)] == [30, 130, 230]
+
+
+def test_as_many_tokens_as_steps_need_leave_no_remainder() -> None:
+    plan = LanePlan.over(273, Streams(3, 91), 3, 30)
+    assert plan.steps_per_epoch == 3
+    assert {plan.start(epoch, 1, 0) for epoch in range(9)} == {91}
+    assert LanePlan.over(270, Streams(3, 90), 3, 30).steps_per_epoch == 2
+
+
+def test_other_lanes_than_streams_are_cut_anew() -> None:
+    assert LanePlan.over(310, STREAMS, 2, 30) == LanePlan(310, 2, 30)
+    assert LanePlan.over(310, None, 3, 30) == LanePlan(310, 3, 30)
+    assert crossing(None, 3) == crossing(STREAMS, 3) == ""
+    assert crossing(STREAMS, 2) == (
+        "the train split is 3 streams, read in 2 lanes that go from one stream on into the next; "
+        "to read it as char-rnn does: --global_batch_size 3"
+    )
+
+
+def test_streams_too_short_say_what_to_change() -> None:
+    with pytest.raises(InputError) as caught:
+        LanePlan.over(310, STREAMS, 3, 100)
+    assert str(caught.value) == (
+        "each of 3 streams has 100 train tokens; seq_len 100 needs 101. "
+        "Lower --seq_len, build the corpus with fewer --streams, or use a larger one."
+    )
+    assert LanePlan.over(310, STREAMS, 3, 99).steps_per_epoch == 1

@@ -14,11 +14,13 @@ import pytest
 from pipeline import runs
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.interleaved import Streams
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import DamagedError, InputError
 from pipeline.model.about import CorpusReference
 from pipeline.training import preflight
 from pipeline.training.config import TrainConfig
+from pipeline.training.lanes import crossing
 from pipeline.training.preflight import (
     RunStart,
     check_machine,
@@ -252,3 +254,20 @@ def test_a_resize_time_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("UNREASONABLE_RESIZE_S", value)
     with pytest.raises(InputError, match=f"UNREASONABLE_RESIZE_S is '{value}'"):
         check_machine(1)
+
+
+def test_lanes_that_are_not_the_streams_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "a.txt"
+    source.write_text("some text to read\n" * 500)
+    settings = CorpusConfig(
+        name="small", source=str(source), split="interleaved", streams=4, stream_seq_len=20,
+        val=0.1, test=0.0,
+    )  # fmt: skip
+    build_corpus(settings, str(tmp_path / "root"))
+    caplog.clear()
+    check_run(config(global_batch_size=4), str(tmp_path / "root"))
+    assert caplog.messages == []
+    check_run(config(global_batch_size=6), str(tmp_path / "root"))
+    assert caplog.messages == [f"corpus small: {crossing(Streams(4, 1), 6)}"]

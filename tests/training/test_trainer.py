@@ -331,3 +331,28 @@ def test_a_cosine_run_keeps_its_end(make_trainer: Make, tmp_path: Path, kept: Ke
     url = kept.write(str(tmp_path), 20)
     with pytest.raises(InputError, match="--max_steps 20"):
         make_trainer(schedule="cosine", max_steps=90).load(url)
+
+
+def test_a_lane_of_an_interleaved_corpus_is_a_stream(
+    tmp_path: Path, texts: Path, kept: Kept
+) -> None:
+    lanes = SMALL["global_batch_size"]
+    source = str(texts / "bisect.py")
+    settings = CorpusConfig(
+        name="small", source=source, split="interleaved", streams=lanes, stream_seq_len=8,
+        val=0.2, test=0.0,
+    )  # fmt: skip
+    build_corpus(settings, str(tmp_path))
+    corpus = open_corpus(str(tmp_path), "small")
+    config = TrainConfig(**{**SMALL, "seq_len": 8, "max_steps": 3})
+    trainer = Trainer(config, corpus, torch.device("cpu"))
+    assert corpus.manifest.streams is not None
+    assert trainer.plan.stream_tokens == corpus.manifest.streams.train_tokens
+    text = Path(source).read_bytes()
+    stream = len(text) // (lanes * 8) * 8
+    batch = trainer.plan.batch(trainer.tokens, trainer.lanes, 0, 1)
+    for lane in range(lanes):
+        expected = text[lane * stream + 8 : lane * stream + 17]
+        assert corpus.vocab.decode(batch[:, lane]) == expected
+    loop.train(trainer, kept)
+    assert trainer.step == 3

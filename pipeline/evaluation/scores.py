@@ -101,13 +101,21 @@ def reading(text: bytes, vocab: Vocab, name: str = "the model") -> Reading:
         places = np.flatnonzero(~is_unknown)
         tokens = vocab.encode_symbols(symbols[places])
     count = int(is_unknown.sum())
-    bits = ESCAPE_BITS[vocab.unit]
-    if count and not vocab.has_unknown:
-        bits += place_bits(len(symbols), count) / count
+    bits = unknown_bits(vocab, len(symbols), count)
     unknown = Unknown(count, int(widths[is_unknown].sum()), count * bits, _price(vocab))
     starts = np.cumsum(widths) - widths
     escaped = np.where(is_unknown, bits * math.log(2), 0.0)
     return Reading(tokens, places, starts, escaped, unknown)
+
+
+def unknown_bits(vocab: Vocab, symbols: int, unknown: int) -> float:
+    """The bits that each unknown symbol of a text costs beside the model's own price of its unknown
+    token.
+    """
+    bits = ESCAPE_BITS[vocab.unit]
+    if unknown and not vocab.has_unknown:
+        bits += place_bits(symbols, unknown) / unknown
+    return bits
 
 
 def place_bits(symbols: int, unknown: int) -> float:

@@ -248,3 +248,13 @@ def test_without_a_document_there_is_no_table(corpus: Corpus, tmp_path: Path) ->
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="no document at"):
         score_documents(model, [str(tmp_path / "nothing")], str(tmp_path / "out"))
+
+
+def test_the_page_names_every_column_with_its_type() -> None:
+    page = (GOLDEN.parent.parent / "docs" / "formats.md").read_text()
+    table = page.split("## Tables of documents")[1].split("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][1:]
+    named = [(row[0].removeprefix("| "), row[1]) for row in rows]
+    types = {"double": "float64"}
+    expected = [(f.name, types.get(str(f.type), str(f.type))) for f in COLUMNS]
+    assert named == expected

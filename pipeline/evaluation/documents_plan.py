@@ -19,9 +19,9 @@ from pipeline.model.artifact import ModelArtifact
 
 FORMAT = 1  # of the table: counts every change of what a column holds
 WINDOW = 32  # symbols of the most surprising span
-# A group is a task, and what a killed job may lose: 8 s of a small model's work at least. Its text
-# and tokens are in memory: five bytes for each of its own.
-LEAST_BYTES = 8 << 20
+# A group is a task, and what a killed job may lose: with 256 LSTM units in fp32, 20 s at least. Its
+# text and tokens are in memory: five bytes for each of its own.
+LEAST_BYTES = 2 << 20
 MOST_BYTES = 32 << 20
 
 

@@ -23,6 +23,7 @@ log = logging.getLogger("unreasonable")
 
 def evaluate(config: EvaluateConfig, common: Common) -> dict[str, Any]:
     # Late: numba and pyarrow take a second, and a wrong setting should not wait for them.
+    from pipeline.evaluation.documents_job import run_documents
     from pipeline.evaluation.run import run_evaluation
 
     @contextlib.contextmanager
@@ -37,6 +38,8 @@ def evaluate(config: EvaluateConfig, common: Common) -> dict[str, Any]:
             storage.check_reachable_by(output, node_count(), option="--output")
             yield ray_runner(config.num_workers)
 
+    if config.per_document:
+        return run_documents(config, common.root, session).to_json()
     run = run_evaluation(config, common.root, session, kinds(common))
     for score in run.evaluation.models:
         log.info("%s: %.4f bits per byte", score.model, score.bits_per_byte)

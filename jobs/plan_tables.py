@@ -9,6 +9,7 @@ from pipeline.progress import bytes_of, duration
 if TYPE_CHECKING:
     from pipeline.corpora.forecast import CorpusForecast
     from pipeline.estimates import Estimate
+    from pipeline.evaluation.documents_job import DocumentsPlan
     from pipeline.evaluation.plan import Plan
     from pipeline.sampling.forecast import SampleForecast
     from pipeline.training.forecast import TrainForecast
@@ -50,6 +51,14 @@ def evaluate_rows(found: Plan) -> list[Row]:
         rows.append(("model", f"{model.name}: {model.precision}, {unknown}"))
     rows.append(("training text", f"{len(found.train):,} bytes for what stands beside"))
     return [*rows, ("output", found.output)]
+
+
+def document_rows(found: DocumentsPlan) -> list[Row]:
+    return [
+        ("text", f"every document of {found.text}"),
+        ("model", f"{found.model.uri}: {found.precision}"),
+        ("output", found.output),
+    ]
 
 
 def train_rows(found: TrainForecast) -> list[Row]:

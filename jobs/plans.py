@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.command import Common, announce, show_table
-from jobs.plan_tables import Row, corpus_rows, evaluate_rows, sample_rows, time_of, train_rows
+from jobs.plan_tables import (
+    Row,
+    corpus_rows,
+    document_rows,
+    evaluate_rows,
+    sample_rows,
+    time_of,
+    train_rows,
+)
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.forecast import BuildOptions, CorpusForecast
@@ -85,8 +93,14 @@ def sample_plan(config: SampleConfig, common: Common) -> dict[str, Any]:
 def evaluate_plan(config: EvaluateConfig, common: Common) -> dict[str, Any]:
     """What jobs/evaluate.py would score."""
     from jobs.evaluate import kinds
+    from pipeline.evaluation.documents_job import prepare_documents
     from pipeline.evaluation.plan import prepare
 
+    if config.per_document:
+        documents = prepare_documents(config, common.root)
+        announce("evaluate", config)
+        _show("evaluate", document_rows(documents))
+        return _result(common.root, config, documents.to_json())
     found = prepare(config, common.root, kinds(common))
     announce("evaluate", config)
     _show("evaluate", evaluate_rows(found))

@@ -59,7 +59,7 @@ def score(tokens: Any, kind: int, weights: Any, state: Any, buffers: Any) -> flo
     for step in range(len(tokens) - 1):
         feed(tokens[step], tokens.shape[1], kind, weights, state, buffers)
         for lane in range(tokens.shape[1]):
-            total += _nats(buffers.logits[lane, :symbols], tokens[step + 1, lane])
+            total += nats_of(buffers.logits[lane, :symbols], tokens[step + 1, lane])
     return total
 
 
@@ -70,11 +70,11 @@ def score_each(tokens: Any, kind: int, weights: Any, state: Any, buffers: Any, n
     for step in range(len(tokens) - 1):
         feed(tokens[step], tokens.shape[1], kind, weights, state, buffers)
         for lane in range(tokens.shape[1]):
-            nats[step, lane] = _nats(buffers.logits[lane, :symbols], tokens[step + 1, lane])
+            nats[step, lane] = nats_of(buffers.logits[lane, :symbols], tokens[step + 1, lane])
 
 
 @compiled
-def _nats(logits: Any, target: int) -> float:
+def nats_of(logits: Any, target: int) -> float:
     """Negative log-likelihood of a token under logits (V,)."""
     highest = np.float64(logits.max())
     summed = 0.0

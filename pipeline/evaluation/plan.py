@@ -40,6 +40,7 @@ STUDY_SETTINGS = (
     "kind",
     "compile",
 )
+REPORT = "report.html"
 NO_KINDS: Mapping[str, str] = MappingProxyType({})
 Task = LaneTask | CompressorTask | NgramTask
 
@@ -130,7 +131,7 @@ def prepare(config: EvaluateConfig, root: str, kinds: Mapping[str, str] = NO_KIN
     if config.baselines:
         compressors.check_installed()
     artifacts = [fetch_model(reference, root) for reference in config.references]
-    corpus = _corpus(config, artifacts[0], root)
+    corpus = corpus_of(config, artifacts[0], root)
     split = "" if config.text else config.split or "val"
     if config.text:
         text = text_of_url(config.text, config.max_bytes)
@@ -154,14 +155,19 @@ def prepare(config: EvaluateConfig, root: str, kinds: Mapping[str, str] = NO_KIN
 def _planned(
     name: str, artifact: ModelArtifact, config: EvaluateConfig, text: Text
 ) -> PlannedModel:
-    precision = artifact.about.precision if config.precision == "auto" else config.precision
+    precision = precision_of(config, artifact)
     # Opened here too, so that files that are no model are refused before Ray starts.
     vocab = open_engine(artifact, precision).writable.vocab
     read = reading(text.data, vocab, name)
     return PlannedModel(name, artifact, precision, vocab, read)
 
 
-def _corpus(config: EvaluateConfig, model: ModelArtifact, root: str) -> Corpus | None:
+def precision_of(config: EvaluateConfig, artifact: ModelArtifact) -> Precision:
+    """What a model's products are computed in."""
+    return artifact.about.precision if config.precision == "auto" else config.precision
+
+
+def corpus_of(config: EvaluateConfig, model: ModelArtifact, root: str) -> Corpus | None:
     """The corpus that was asked for, else the model's own. A text can do without one."""
     learned = str(model.about.corpus)
     try:

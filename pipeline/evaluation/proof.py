@@ -66,7 +66,7 @@ def prove(
     """
     zstd = zstd_bytes(text) if compare else 0  # first, as it may be missing
     codes = SymbolCodes(parse_vocab(model.files, model.uri))
-    symbols = _symbols_of(text, codes.vocab.unit)
+    symbols = any_symbols(text, codes.vocab.unit)
     tasks = _encodings(symbols, model, lanes, compare)
     sizes = [sum(map(len, task.streams)) for task in tasks]
     parts = [_Encoded(**part) for part in _run(run, _encode, tasks, sizes, "code")]
@@ -195,7 +195,7 @@ def _decode(task: _Decoding) -> dict[str, Any]:
     engine = _open(task.model)
     try:
         streams = decode_streams(engine, task.streams, task.lengths)
-        text = b"".join(_text_of(stream, engine.writable.vocab.unit) for stream in streams)
+        text = b"".join(any_text(stream, engine.writable.vocab.unit) for stream in streams)
     except (DamagedError, UnicodeError) as error:
         # Its digests are right, so nothing happened to it on its way.
         raise DamagedError(
@@ -245,7 +245,7 @@ def _open(model: ModelArtifact) -> Engine:
     return Engine(weights, Writable.of(loaded.vocab, loaded.about.first_tokens))
 
 
-def _symbols_of(text: bytes, unit: Unit) -> Symbols:
+def any_symbols(text: bytes, unit: Unit) -> Symbols:
     """Any bytes as symbols. Among characters, a byte that is no UTF-8 is U+DC00 plus the byte."""
     if unit == "byte":
         return np.frombuffer(text, np.uint8)
@@ -253,8 +253,8 @@ def _symbols_of(text: bytes, unit: Unit) -> Symbols:
     return np.frombuffer(characters.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def _text_of(symbols: Symbols, unit: Unit) -> bytes:
-    """What `_symbols_of` made symbols of. UnicodeError for symbols that it does not make."""
+def any_text(symbols: Symbols, unit: Unit) -> bytes:
+    """What `any_symbols` made symbols of. UnicodeError for symbols that it does not make."""
     if unit == "byte":
         return symbols.tobytes()
     characters = symbols.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")

@@ -20,7 +20,7 @@ from pipeline.evaluation.compare import Compared, compare, curve, differences
 from pipeline.evaluation.compressors import CompressorScore
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.ngrams import NgramScore
-from pipeline.evaluation.plan import NO_KINDS, Plan, PlannedModel, Task, prepare
+from pipeline.evaluation.plan import NO_KINDS, REPORT, Plan, PlannedModel, Task, prepare
 from pipeline.evaluation.result import Evaluation, ModelScore, Stream, Training
 from pipeline.evaluation.scores import stream
 from pipeline.evaluation.studies import Scene, studies
@@ -30,7 +30,6 @@ from pipeline.tasks import Runner, run_here
 
 log = logging.getLogger("unreasonable")
 
-REPORT = "report.html"
 REPORT_JSON = "report.json"  # written last: with it, an evaluation is whole
 
 # Enters where the tasks run, a local Ray or a cluster's; gives who runs them.

@@ -202,7 +202,7 @@ def test_a_file_whose_digests_are_right_is_not_believed(tmp_path: Path) -> None:
 def test_a_surrogate_that_stands_for_no_byte_is_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof, "_symbols_of", lambda text, unit: np.array([0xD800], np.uint32))
+    monkeypatch.setattr(proof, "any_symbols", lambda text, unit: np.array([0xD800], np.uint32))
     result = proved(tmp_path, "gru", b"x", compare=False)
     with pytest.raises(DamagedError, match="cannot be decoded"):
         decode(result.url, model("gru"))

@@ -88,6 +88,7 @@ def prove(
         outside=sum(part.outside for part in parts),
         outside_bits=codes.rule.bits,
         streams=len(streams),
+        coded_bytes=sum(map(len, streams)),
         file_bytes=len(data),
         model_bytes=sum(map(len, model.files.values())),
         chars_per_sec=_rate(len(symbols), [part.coding_s for part in parts]),

@@ -33,6 +33,7 @@ class Compared:
 class ProofResult:
     """A proof file. Sizes are bytes, `chars_per_sec` is of one worker.
 
+    `file_bytes` are `coded_bytes`, those of the streams, and a header with lengths and digests.
     `outside` counts the text's symbols outside the vocabulary; each costs `outside_bits`, and the
     unknown token where the model has one. `model_bytes` are those of the model's three files, which
     a reader needs as well.
@@ -45,6 +46,7 @@ class ProofResult:
     outside: int
     outside_bits: float
     streams: int
+    coded_bytes: int
     file_bytes: int
     model_bytes: int
     chars_per_sec: float
@@ -60,7 +62,10 @@ class ProofResult:
 
 def section(result: ProofResult) -> Section:
     """The part of a report on a proof file."""
-    sizes: list[tuple[str, float]] = [("proof file", result.file_bytes)]
+    sizes: list[tuple[str, float]] = [
+        ("proof file", result.file_bytes),
+        ("its streams, without its header", result.coded_bytes),
+    ]
     compared = result.compared
     if compared and compared.scored is not None:
         sizes.append(("the engine's own score of the same streams", compared.scored))

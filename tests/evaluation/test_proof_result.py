@@ -20,6 +20,7 @@ RESULT = ProofResult(
     outside=0,
     outside_bits=40.0,
     streams=2,
+    coded_bytes=100,
     file_bytes=250,
     model_bytes=3000,
     chars_per_sec=123456.7,
@@ -32,6 +33,7 @@ def test_a_section_sets_the_file_beside_everything_else() -> None:
     assert made.table == (
         ("what", "bytes", "bits per byte"),
         ("proof file", "250", "2.0000"),
+        ("its streams, without its header", "100", "0.8000"),
         ("the engine's own score of the same streams", "200", "1.6032"),
         ("proof file and model", "3,250", "26.0000"),
         ("xz -9e", "300", "2.4000"),
@@ -45,7 +47,12 @@ def test_a_section_sets_the_file_beside_everything_else() -> None:
 
 def test_a_section_without_a_comparison_says_less() -> None:
     made = section(replace(RESULT, compared=None))
-    assert [row[0] for row in made.table[1:]] == ["proof file", "proof file and model", "text"]
+    assert [row[0] for row in made.table[1:]] == [
+        "proof file",
+        "its streams, without its header",
+        "proof file and model",
+        "text",
+    ]
     assert "scored" not in made.lead
 
 

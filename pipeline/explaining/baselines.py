@@ -61,11 +61,11 @@ def _contexts(
     numbers = [np.zeros(len(tokens), np.int64) for tokens in (first, second)]
     scale = 1
     for back in range(LONGEST):
-        for own, tokens in zip(numbers, (first, second), strict=True):
+        for number, tokens in zip(numbers, (first, second), strict=True):
             # Before a half's start stands a token that there is not.
             shifted = np.full(len(tokens), vocab_size, np.int64)
             shifted[back:] = tokens[: len(tokens) - back]
-            own += shifted * scale
+            np.add(number, shifted * scale, out=number)
         yield numbers[0], numbers[1]
         scale *= vocab_size + 1
         if scale > (1 << 62) // (vocab_size + 1):

@@ -56,7 +56,7 @@ def target(label: Label) -> np.ndarray:
 
 def effect(kind: LabelKind, ranked: np.ndarray, wanted: np.ndarray) -> float:
     """The AUROC, or the correlation, of ranks (T,) with a label's `target` (T,)."""
-    return float(_from_sums(kind, _moments(ranked, wanted).sum(axis=0)[None], len(ranked))[0])
+    return float(_from_sums(kind, _moments(kind, ranked, wanted).sum(axis=0)[None], len(ranked))[0])
 
 
 def scaled(kind: LabelKind, figure: float, sign: int) -> float:
@@ -103,7 +103,7 @@ def intervals(asked: Iterable[Asked], size: int) -> list[Interval | None]:
     sums = []
     for each in asked:
         kinds.append((each.kind, each.sign))
-        sums.append(np.add.reduceat(_moments(each.ranked, each.wanted), starts))
+        sums.append(np.add.reduceat(_moments(each.kind, each.ranked, each.wanted), starts))
     if blocks.count < FEWEST_BLOCKS or not sums:
         return [None] * len(kinds)
     drawn = resampled(np.concatenate(sums, axis=1))  # one set of draws for all
@@ -116,10 +116,11 @@ def intervals(asked: Iterable[Asked], size: int) -> list[Interval | None]:
     return found
 
 
-def _moments(ranked: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _moments(kind: LabelKind, ranked: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """What a figure is made of, by symbol (T, 6): 1, x, y, xx, yy, xy."""
     x = ranked - ranked.mean()
-    y = wanted - wanted.mean() if wanted.max() > 1 else wanted
+    # Ranks are centred for the precision of their squares; of on and off, y counts what is on.
+    y = wanted if kind == "binary" else wanted - wanted.mean()
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
 
 

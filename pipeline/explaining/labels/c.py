@@ -24,7 +24,7 @@ def labels(text: str) -> list[Label]:
         binary("inside quotes", string),
         binary("inside a comment", comment),
         binary("inside a comment or quotes", no_code),
-        *common.brackets(text, no_code),
+        *common.brackets(text, no_code, _function_ends(text)),
         real("brace depth", _brace_depths(text, no_code)),
         binary("inside an if-condition", _conditions(text, no_code)),
         binary("preprocessor line", _preprocessor(text, no_code)),
@@ -61,15 +61,23 @@ def scan(text: str) -> list[State]:
     return states
 
 
+def _function_ends(text: str) -> np.ndarray:
+    """Closing braces in a first column (N,): they end a function, whatever was left open in it."""
+    symbols = common.codes(text)
+    behind_newline = np.append(True, symbols == ord("\n"))[:-1]
+    return behind_newline & (symbols == ord("}"))
+
+
 def _brace_depths(text: str, no_code: np.ndarray) -> list[int]:
     depths = []
     depth = 0
+    ends = _function_ends(text)
     for place, symbol in enumerate(text):
         if not no_code[place]:
             if symbol == "{":
                 depth = min(DEEPEST, depth + 1)
             elif symbol == "}":
-                depth = max(0, depth - 1)
+                depth = 0 if ends[place] else max(0, depth - 1)
         depths.append(depth)
     return depths
 

@@ -24,7 +24,7 @@ def labels(text: str) -> list[Label]:
     symbols = codes(text)
     newline = symbols == ord("\n")
     letter = flags(text, str.isalpha)
-    before = np.append(False, letter[:-1])
+    before = np.append(False, letter)[:-1]
     space = symbols == ord(" ")
     return [
         real("position in line", since(newline)),
@@ -82,20 +82,27 @@ def quotes(text: str, same: str = '"', pairs: str = "“”") -> Label:
     return binary("inside quotes", inside)
 
 
-def brackets(text: str, outside: np.ndarray | None = None) -> list[Label]:
+def brackets(
+    text: str, outside: np.ndarray | None = None, resets: np.ndarray | None = None
+) -> list[Label]:
     """Inside brackets, and how deep. `outside` (N,) says where a bracket is no bracket, such as in
-    a comment. A closer that fits nothing open is passed over.
+    a comment; at `resets` (N,) none can be open.
+
+    A closer closes what was opened behind its opener too; one without an opener is passed over.
     """
     depths = []
     opened: list[str] = []
     for place, symbol in enumerate(text):
+        if resets is not None and resets[place]:
+            opened.clear()
         if outside is not None and outside[place]:
             pass
         elif symbol in _OPENERS:
             if len(opened) < DEEPEST:
                 opened.append(_CLOSERS[_OPENERS.index(symbol)])
-        elif symbol in _CLOSERS and opened and opened[-1] == symbol:
-            opened.pop()
+        elif symbol in _CLOSERS and symbol in opened:
+            while opened.pop() != symbol:
+                pass
         depths.append(len(opened))
     return [
         binary("inside brackets", np.array(depths) > 0),

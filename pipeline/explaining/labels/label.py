@@ -40,7 +40,7 @@ def since(marks: np.ndarray) -> np.ndarray:
 
 def next_is(marks: np.ndarray) -> np.ndarray:
     """Whether the symbol behind is marked; the last symbol has none behind it."""
-    return np.append(marks[1:], False)
+    return np.append(marks, False)[1:]
 
 
 def run_lengths(marks: np.ndarray) -> np.ndarray:

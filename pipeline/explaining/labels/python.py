@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from pipeline.explaining.labels import common
 from pipeline.explaining.labels.label import Label, binary
 
 COMMENT = "#"  # a state; the other states are the quotes that would close a string, "" is code
+# A held-out text may begin within a string, and a sample may leave one open: all quotes behind it
+# would be read the wrong way round. Hardly any string has such a line; there it counts as code.
+_DEFINITION = re.compile(r"[ \t]{0,60}(?:async )?(?:def|class) \w{1,80}[(:]")
 _TRIPLES = ('"""', "'''")
 
 
@@ -18,14 +23,14 @@ def labels(text: str) -> list[Label]:
     triple = np.array([state in _TRIPLES for state in states], np.bool_)
     comment = np.array([state == COMMENT for state in states], np.bool_)
     no_code = string | comment
-    bracketed = common.brackets(text, no_code)
+    bracketed = common.brackets(text, no_code, _definitions(text))
     return [
         binary("inside quotes", string),
         binary("inside triple quotes", triple),
         binary("inside a comment", comment),
         binary("inside a comment or quotes", no_code),
         *bracketed,
-        binary("inside an if-condition", _conditions(text, no_code, bracketed[0].values)),
+        binary("inside an if-condition", _conditions(text, no_code, bracketed[1].values)),
         common.indentation(text),
     ]
 
@@ -33,13 +38,18 @@ def labels(text: str) -> list[Label]:
 def scan(text: str) -> list[str]:
     """What each symbol stands in once it was read: a string's quotes, COMMENT, or "" for code.
 
-    A string of one line ends with its line, unless a backslash stands before the newline.
+    A string of one line ends with its line, unless a backslash stands before the newline. A
+    definition ends every string.
     """
     states = []
     state = ""
     start = 0
     escaped = False
+    begins = _definitions(text)
     for place, symbol in enumerate(text):
+        if begins[place]:
+            state = ""
+            escaped = False
         if escaped:
             escaped = False
         elif state == "":
@@ -53,6 +63,17 @@ def scan(text: str) -> list[str]:
             state = ""
         states.append(state)
     return states
+
+
+def _definitions(text: str) -> np.ndarray:
+    """The first symbols of lines (N,) that begin a function or a class."""
+    marks = np.zeros(len(text), np.bool_)
+    start = 0
+    while start < len(text):
+        marks[start] = _DEFINITION.match(text, start) is not None
+        newline = text.find("\n", start)
+        start = len(text) if newline < 0 else newline + 1
+    return marks
 
 
 def _opened(text: str, place: int) -> str:
@@ -70,13 +91,15 @@ def _closes(text: str, place: int, quotes: str, start: int) -> bool:
     return is_behind_opening and text[place + 1 - len(quotes) : place + 1] == quotes
 
 
-def _conditions(text: str, no_code: np.ndarray, bracketed: np.ndarray) -> bytearray:
-    """From the space behind `if` or `elif` up to the colon that ends the condition.
+def _conditions(text: str, no_code: np.ndarray, depths: np.ndarray) -> bytearray:
+    """From the symbol behind `if` or `elif` up to the colon that ends the condition.
 
-    Outside brackets a newline ends it too: a condition within an expression has no colon.
+    One within an expression has no colon: `else` ends it, a newline outside brackets, or the
+    bracket that closes around it. `depths` (N,) are those of brackets.
     """
     inside = bytearray(len(text))
     is_on = False
+    own_depth = 0
     word = ""
     for place, symbol in enumerate(text):
         if not no_code[place]:
@@ -86,9 +109,12 @@ def _conditions(text: str, no_code: np.ndarray, bracketed: np.ndarray) -> bytear
                 if is_on and word == "else":
                     is_on = False
             else:
-                is_on = is_on or word in ("if", "elif")
+                if word in ("if", "elif"):
+                    is_on = True
+                    own_depth = depths[place]
                 word = ""
-                if symbol in ":\n" and not bracketed[place]:
+                is_ended = symbol in ":\n" and depths[place] <= own_depth
+                if is_ended or depths[place] < own_depth:
                     is_on = False
         inside[place] = is_on
     return inside

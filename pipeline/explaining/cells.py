@@ -78,7 +78,10 @@ def explain_cells(
     every = labels_of(text, kind, vocab.unit) if _is_readable(text, vocab.unit) else []
     seen = read_text(model, text, run)
     labels = [replace(label, values=label.values[seen.places]) for label in every]
-    untrained = read_text(model, text, run, untrained_seed=seed)
+    half = finder.first_half(len(seen.tokens))
+    # Only the second half is held against it: half the time.
+    tail = _from_symbol(text, int(seen.places[half]), vocab.unit)
+    untrained = read_text(model, tail, run, untrained_seed=seed)
     config = model.about.model
     found = find(seen.tokens, seen.signals, labels, untrained.signals, config.vocab_size, run)
     named = named_rows(found, f"{found.second_half:,} tokens, the second half of {text_name}")
@@ -119,6 +122,11 @@ def definition(signals: list[str], found: Found) -> str:
         f"network of the same shape. Activations are rounded to 8 bits (steps of {SCALE:.4f}); a "
         f"long text is read in stretches, each from {WARM_UP:,} tokens before its start."
     )
+
+
+def _from_symbol(text: bytes, place: int, unit: str) -> bytes:
+    """A text from its symbol of a number on."""
+    return text[place:] if unit == "byte" else text.decode()[place:].encode()
 
 
 def _is_readable(text: bytes, unit: str) -> bool:

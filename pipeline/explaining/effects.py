@@ -79,7 +79,8 @@ def all_figures(series: np.ndarray, labels: list[Label]) -> np.ndarray:
         # From a correlation to a difference of mean ranks: the spreads of both go out again.
         differences = correlations * ranked.std() / np.maximum(spreads, 1e-9) / len(ranked)
         figures[index] = np.where(is_binary, 0.5 + differences, correlations)
-    return figures
+    # A perfect one is off by rounding.
+    return np.clip(figures, np.where(is_binary, 0.0, -1.0), 1.0)
 
 
 @dataclass(frozen=True)

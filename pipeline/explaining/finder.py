@@ -28,7 +28,7 @@ LEVEL = 0.05
 MARGINS: dict[LabelKind, float] = {"binary": 0.05, "real": 0.1}  # AUROC, rank correlation
 FEWEST = 50  # symbols of a half that have a label, and that have it not
 SERIES_A_TASK = 64  # 1 s with 20 labels of 50,000 symbols
-SHORTEST = 2 * FEWEST
+SHORTEST = 2 * FEWEST  # tokens of a half
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,8 @@ class Finding:
 @dataclass(frozen=True, kw_only=True)
 class LabelResult:
     """A label of the text: the share of symbols it is on at (or its mean), what the baselines make
-    of it, how many units are found for it, and the unit that was best on the first half.
+    of it, how many units are found for it, and the one of them that was best on the first half; the
+    best of all units there where none is found.
     """
 
     label: str
@@ -118,13 +119,10 @@ def find(
     vocab_size: int,
     run: Runner = run_here,
 ) -> Found:
-    """Signals (T, L, H) int8 by name, of a network and of an untrained one, against labels (T,)."""
-    half = fast_length(len(tokens) // 2)
-    if half < SHORTEST:
-        raise InputError(
-            f"the text has {len(tokens):,} tokens; the cell finder needs at least {2 * SHORTEST}, "
-            "and 50,000 to find much. Give more text."
-        )
+    """Signals (T, L, H) int8 by name against labels (T,); `untrained` are signals of an untrained
+    network on the second half alone.
+    """
+    half = first_half(len(tokens))
     usable, too_rare = _usable(labels, half)
     if not usable:
         return Found(
@@ -138,7 +136,7 @@ def find(
     second = [_part(label, slice(half, None)) for label in usable]
     series = _series(signals)
     tests = run_tests(series[:, :half], first, run)
-    untrained_effects = baselines.best_effects(_series(untrained)[:, half:], second)
+    untrained_effects = baselines.best_effects(_series(untrained), second)
     ngrams = baselines.ngram_effects(tokens[:half], first, tokens[half:], second, vocab_size)
     pairs = _Pairs(
         names=list(signals),
@@ -158,6 +156,17 @@ def find(
         labels=pairs.label_results(),
         too_rare=too_rare,
     )
+
+
+def first_half(tokens: int) -> int:
+    """Tokens of the first half of a text. InputError where it is too short."""
+    half = fast_length(tokens // 2)
+    if half < SHORTEST:
+        raise InputError(
+            f"the text has {tokens:,} tokens; the cell finder needs at least {3 * SHORTEST}, "
+            "and 50,000 to find much. Give more text."
+        )
+    return half
 
 
 def run_tests(series: np.ndarray, labels: list[Label], run: Runner = run_here) -> shifts.ShiftTests:
@@ -230,7 +239,9 @@ class _Pairs:
         for column, label in enumerate(self.second):
             figures = self.first_figures[:, column]
             distances = np.abs(figures - (0.5 if label.kind == "binary" else 0.0))
-            best.append(self.pair(int(distances.argmax()), column))
+            counted = self._counted(column)
+            rows = [self._row(each) for each in counted] or list(range(len(distances)))
+            best.append(self.pair(max(rows, key=distances.__getitem__), column))
         results = []
         for column, finding in enumerate(self.with_intervals(best)):
             label = self.second[column]
@@ -241,7 +252,7 @@ class _Pairs:
                     mean=float(label.values.mean()),
                     ngram=self.ngrams[column],
                     untrained=self.untrained[column],
-                    units=self._units(column),
+                    units=len({(each.layer, each.unit) for each in self._counted(column)}),
                     best=finding,
                 )
             )
@@ -294,11 +305,10 @@ class _Pairs:
         signal = self.names.index(finding.signal)
         return (signal * layers + finding.layer) * hidden + finding.unit
 
-    def _units(self, column: int) -> int:
-        """Units with a signal that counts for a label."""
+    def _counted(self, column: int) -> list[Finding]:
+        """The pairs of a label that count."""
         rows = np.flatnonzero(self.p[:, column] <= LEVEL).tolist()
-        counted = [pair for pair in (self.pair(row, column) for row in rows) if pair.counts]
-        return len({(each.layer, each.unit) for each in counted})
+        return [pair for pair in (self.pair(row, column) for row in rows) if pair.counts]
 
 
 def _series(signals: Mapping[str, np.ndarray]) -> np.ndarray:

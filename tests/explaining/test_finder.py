@@ -13,6 +13,7 @@ from pipeline.explaining.finder import Found, fast_length, find, run_tests
 from pipeline.explaining.labels.label import Label
 
 SIZE = 24_000
+HALF = 12_000
 DRAWS = np.random.default_rng(8)
 TOKENS = DRAWS.integers(0, 4, SIZE)
 # On and off in runs of a length that no few tokens tell.
@@ -35,7 +36,7 @@ def found(run: Any = None, **planted: np.ndarray) -> Found:
     for name, values in planted.items():
         hidden[:, 0, int(name.removeprefix("unit"))] = values
     signals = {"hidden": hidden, "cell": noise(6, 2)}
-    untrained = {"hidden": noise(6, 3), "cell": noise(6, 4)}
+    untrained = {"hidden": noise(6, 3)[HALF:], "cell": noise(6, 4)[HALF:]}
     labels = [RUN, TOKEN, RARE, NUMBER]
     return find(TOKENS, signals, labels, untrained, 4, *([run] if run else []))
 
@@ -70,7 +71,7 @@ def test_what_an_untrained_network_has_too_is_no_finding() -> None:
     tracking = (80 * RUNS - 40 + DRAWS.normal(0, 30, SIZE)).clip(-127, 127).astype(np.int8)
     hidden = noise(6, 1)
     hidden[:, 0, 4] = tracking
-    result = find(TOKENS, {"hidden": hidden}, [RUN], {"hidden": hidden}, 4)
+    result = find(TOKENS, {"hidden": hidden}, [RUN], {"hidden": hidden[HALF:]}, 4)
     assert result.findings == ()
     assert result.labels[0].best.p <= 0.05
 
@@ -123,7 +124,7 @@ def test_a_short_text_is_refused() -> None:
 
 
 def test_a_text_without_any_label_has_an_empty_result() -> None:
-    result = find(TOKENS, {"hidden": noise(1, 1)}, [RARE], {"hidden": noise(1, 1)}, 4)
+    result = find(TOKENS, {"hidden": noise(1, 1)}, [RARE], {"hidden": noise(1, 1)[HALF:]}, 4)
     assert (result.findings, result.labels, result.too_rare) == ((), (), ("rare",))
 
 

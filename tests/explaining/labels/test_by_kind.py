@@ -46,5 +46,5 @@ def test_bytes_have_a_value_each() -> None:
 
 
 def test_an_unknown_kind_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match="kind is 'pyton'; it must be one of.*python"):
+    with pytest.raises(InputError, match=r"kind is 'pyton'; it must be one of.*python"):
         labels_of(b"a", "pyton", "byte")

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.explaining import finder
 from pipeline.explaining.ablation import LONGEST, MOST_UNITS, Ablation, Target, ablate
 from pipeline.explaining.activations import (
     SCALE,
@@ -17,7 +16,8 @@ from pipeline.explaining.activations import (
     read_text,
 )
 from pipeline.explaining.baselines import LONGEST as LONGEST_NGRAM
-from pipeline.explaining.finder import Finding, Found, LabelResult, find
+from pipeline.explaining.finder import find, first_half
+from pipeline.explaining.findings import LEVEL, MARGINS, Finding, Found, LabelResult
 from pipeline.explaining.gates import Histogram, Saturation
 from pipeline.explaining.labels.by_kind import labels_of
 from pipeline.explaining.labels.label import Label
@@ -78,7 +78,7 @@ def explain_cells(
     every = labels_of(text, kind, vocab.unit) if _is_readable(text, vocab.unit) else []
     seen = read_text(model, text, run)
     labels = [replace(label, values=label.values[seen.places]) for label in every]
-    half = finder.first_half(len(seen.tokens))
+    half = first_half(len(seen.tokens))
     # Only the second half is held against it: half the time.
     tail = _from_symbol(text, int(seen.places[half]), vocab.unit)
     untrained = read_text(model, tail, run, untrained_seed=seed)
@@ -114,10 +114,10 @@ def definition(signals: list[str], found: Found) -> str:
     what = " or the ".join(names[signal] for signal in signals)
     return (
         f"A unit counts if its {what} tracks one of {len(found.labels)} labels. On the first half "
-        f"of the text the family-wise p is at most {finder.LEVEL:g} over all units and labels "
+        f"of the text the family-wise p is at most {LEVEL:g} over all units and labels "
         "(largest statistic over all circular shifts, step-down by label). On the second half its "
-        f"AUROC beats by {finder.MARGINS['binary']:g}, or its rank correlation by "
-        f"{finder.MARGINS['real']:g}, both a table of label means by the last 1 to "
+        f"AUROC beats by {MARGINS['binary']:g}, or its rank correlation by "
+        f"{MARGINS['real']:g}, both a table of label means by the last 1 to "
         f"{LONGEST_NGRAM} tokens, learnt on the first half, and the best unit of an untrained "
         f"network of the same shape. Activations are rounded to 8 bits (steps of {SCALE:.4f}); a "
         f"long text is read in stretches, each from {WARM_UP:,} tokens before its start."

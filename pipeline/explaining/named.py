@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.explaining.finder import Finding, Found
+from pipeline.explaining.findings import Finding, Found
 
 Verdict = Literal["found", "not found", "too rare", "no such label"]
 

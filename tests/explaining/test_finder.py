@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.explaining import effects, finder, shifts
-from pipeline.explaining.finder import Found, fast_length, find, run_tests
+from pipeline.explaining.finder import fast_length, find, run_tests
+from pipeline.explaining.findings import Found
 from pipeline.explaining.labels.label import Label
 
 SIZE = 24_000

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.explaining.finder import Finding, Found, LabelResult
+from pipeline.explaining.findings import Finding, Found, LabelResult
 from pipeline.explaining.labels.by_kind import labels_of
 from pipeline.explaining.named import NAMED, named_rows
 from pipeline.recipes import KINDS

@@ -72,8 +72,9 @@ def _brace_depths(text: str, no_code: np.ndarray) -> list[int]:
     depths = []
     depth = 0
     ends = _function_ends(text)
+    is_no_code = no_code.tobytes()
     for place, symbol in enumerate(text):
-        if not no_code[place]:
+        if not is_no_code[place]:
             if symbol == "{":
                 depth = min(DEEPEST, depth + 1)
             elif symbol == "}":
@@ -86,10 +87,11 @@ def _conditions(text: str, no_code: np.ndarray) -> bytearray:
     """Inside the brackets behind `if`: from the opening bracket up to its closing one."""
     inside = bytearray(len(text))
     depth = 0
+    is_no_code = no_code.tobytes()
     word = ""
     after_if = False
     for place, symbol in enumerate(text):
-        if no_code[place]:
+        if is_no_code[place]:
             inside[place] = depth > 0
             continue
         if symbol.isalnum() or symbol == "_":

@@ -92,10 +92,13 @@ def brackets(
     """
     depths = []
     opened: list[str] = []
+    # As bytes: reading one element of an array takes longer than all else here.
+    is_outside = _as_bytes(outside, len(text))
+    is_reset = _as_bytes(resets, len(text))
     for place, symbol in enumerate(text):
-        if resets is not None and resets[place]:
+        if is_reset[place]:
             opened.clear()
-        if outside is not None and outside[place]:
+        if is_outside[place]:
             pass
         elif symbol in _OPENERS:
             if len(opened) < DEEPEST:
@@ -108,6 +111,10 @@ def brackets(
         binary("inside brackets", np.array(depths) > 0),
         real("bracket depth", depths),
     ]
+
+
+def _as_bytes(marks: np.ndarray | None, size: int) -> bytes:
+    return bytes(size) if marks is None else marks.astype(np.uint8).tobytes()
 
 
 def codes(text: str) -> np.ndarray:

@@ -45,7 +45,7 @@ def scan(text: str) -> list[str]:
     state = ""
     start = 0
     escaped = False
-    begins = _definitions(text)
+    begins = _definitions(text).tobytes()
     for place, symbol in enumerate(text):
         if begins[place]:
             state = ""
@@ -100,9 +100,11 @@ def _conditions(text: str, no_code: np.ndarray, depths: np.ndarray) -> bytearray
     inside = bytearray(len(text))
     is_on = False
     own_depth = 0
+    depth_of = depths.tolist()
+    is_no_code = no_code.tobytes()
     word = ""
     for place, symbol in enumerate(text):
-        if not no_code[place]:
+        if not is_no_code[place]:
             if symbol.isalnum() or symbol == "_":
                 # A word longer than "elif" is neither: no need to keep it.
                 word = (word + symbol)[:5]
@@ -111,10 +113,10 @@ def _conditions(text: str, no_code: np.ndarray, depths: np.ndarray) -> bytearray
             else:
                 if word in ("if", "elif"):
                     is_on = True
-                    own_depth = depths[place]
+                    own_depth = depth_of[place]
                 word = ""
-                is_ended = symbol in ":\n" and depths[place] <= own_depth
-                if is_ended or depths[place] < own_depth:
+                is_ended = symbol in ":\n" and depth_of[place] <= own_depth
+                if is_ended or depth_of[place] < own_depth:
                     is_on = False
         inside[place] = is_on
     return inside

@@ -43,7 +43,6 @@ def play_page(
     are no numbers.
     """
     check_size(model.about.model)
-    worker = page_parts.source("model.js", "random.js", "data.js", "play_worker.js")
     script = page_parts.source("colours.js", "play.js")
     style = page_parts.source("play.css")
     about, weights = described(model)
@@ -51,7 +50,7 @@ def play_page(
     blocks = [
         page_parts.json_block("about", about),
         page_parts.bytes_block("weights", weights),
-        page_parts.text_block("worker", worker),
+        page_parts.text_block("worker", worker_script()),
         page_parts.script_block(script),
     ]
     shown_card = f"<h3>Card</h3><pre>{page_parts.escaped(card)}</pre>" if card else ""
@@ -62,13 +61,24 @@ def play_page(
             "title": page_parts.escaped(title),
             "lead": page_parts.escaped(_LEAD),
             "style": page_parts.style_block(style),
-            "temperature": repr(temperature),
+            "play": play_sections(temperature),
             "facts": page_parts.table_rows(facts(model, cost)),
             "card": shown_card,
             "blocks": "\n".join(blocks),
         },
     )
     return page.encode()
+
+
+def worker_script() -> str:
+    """What runs beside the page."""
+    return page_parts.source("model.js", "random.js", "data.js", "play_worker.js")
+
+
+def play_sections(temperature: float) -> str:
+    """The part of a page that script/play.js works in."""
+    template = page_parts.source("play_sections.html")
+    return page_parts.filled(template, {"temperature": repr(temperature)})
 
 
 def described(model: ModelArtifact) -> tuple[dict[str, Any], bytes]:

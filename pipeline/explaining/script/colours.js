@@ -23,7 +23,7 @@ function strengthColour(palette, strength) {
 
 // Units as squares on a canvas: `values` are int8 hidden states, 127 being 1.
 function drawUnits(canvas, values, palette, chosen = -1) {
-  const columns = Math.min(64, values.length);
+  const columns = Math.min(canvas.clientWidth < 500 ? 32 : 64, values.length);
   canvas.width = columns;
   canvas.height = Math.ceil(values.length / columns);
   const pen = canvas.getContext("2d");

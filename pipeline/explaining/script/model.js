@@ -263,6 +263,6 @@ function openModel(about, arrays) {
     return token;
   }
 
-  const inner = { tanh, sigmoid, gate, product, preactivate };
+  const inner = { tanh, sigmoid, gate, product, preactivate, stepLstm };
   return { about, newState, feed, nats, draw, first, exp, inner };
 }

@@ -10,12 +10,12 @@ const worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/j
 let number = 0; // of the newest text asked for
 let scoring = 0;
 let decoder = null;
-let cells = new Int8Array(about.layers * about.hidden);
+let lit = new Int8Array(about.layers * about.hidden);
 const canvases = [];
 
 function showUnits() {
   canvases.forEach((canvas, layer) => {
-    const values = cells.subarray(layer * about.hidden, (layer + 1) * about.hidden);
+    const values = lit.subarray(layer * about.hidden, (layer + 1) * about.hidden);
     drawUnits(canvas, values, byId("palette").value);
   });
 }
@@ -43,7 +43,7 @@ function piece(message) {
   const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 40;
   box.append(decoder.decode(message.piece, { stream: true }));
   if (atEnd) box.scrollTop = box.scrollHeight;
-  cells = message.cells;
+  lit = message.cells;
   const mean = message.written > 1 ? (message.nats / message.written).toFixed(3) : "-";
   const rate = `${shown(message.rate)} a second, ${mean} nats each`;
   byId("status").textContent = `${shown(message.written)} characters, ${rate}.`;
@@ -93,7 +93,7 @@ function scored(message) {
   byId("cost").textContent = text
     ? `${mean} nats a ${about.unit === "char" ? "character" : "byte"} over ${shown(counted)}.`
     : "";
-  cells = message.cells;
+  lit = message.cells;
   box.dataset.number = message.number;
 }
 
@@ -153,6 +153,7 @@ for (let layer = 0; layer < about.layers; layer++) {
   byId("units").append(canvas);
 }
 showUnits();
-const base64 = byId("weights").textContent;
-byId("weights").remove(); // the worker has it: no second copy is kept
-worker.postMessage({ type: "open", about, base64 });
+// The weights stand behind this script: a page is painted before it has all of them.
+document.addEventListener("DOMContentLoaded", () => {
+  worker.postMessage({ type: "open", about, base64: byId("weights").textContent });
+});

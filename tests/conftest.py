@@ -40,7 +40,8 @@ MODULES = (
 )
 
 
-CHROMIUM = Path("/usr/bin/chromium")  # Debian's: `make browser` installs it
+# Debian's, which `make browser` installs, or one that is somewhere else.
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

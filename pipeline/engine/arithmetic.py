@@ -25,7 +25,9 @@ TANH_P = tuple(
         np.float32, (1.31844645e-08, 2.04720216e-05, 3.48659425e-03, 1.33732084e-01, 9.99999906e-01)
     )
 )
-TANH_Q = tuple(map(np.float32, (7.70276715e-07, 3.27140507e-04, 2.5842027e-02, 4.67065052e-01, 1.0)))
+TANH_Q = tuple(
+    map(np.float32, (7.70276715e-07, 3.27140507e-04, 2.5842027e-02, 4.67065052e-01, 1.0))
+)
 
 LOG2E = 1.4426950408889634
 # ln 2 in two parts: the first has zeros at its end, so that its multiples by whole numbers are

@@ -110,7 +110,7 @@ def _described(text: PageText, vocab: Vocab) -> dict[str, Any]:
         "top_tokens": text.top_tokens.tolist(),
         # Per mille: the page shows no more digits, and the file is a third smaller.
         "top_mille": np.rint(text.top_probabilities * 1000).astype(int).tolist(),
-        "nats": [round(float(value), 3) for value in nats],
+        "nats": [round(float(value), 4) for value in nats],
         "checkpoint": CHECKPOINT,
         "has_cells": bool(len(text.cells)),
         "saturation": [

@@ -30,7 +30,7 @@ def saturation(model: ModelArtifact, text: PageText) -> tuple[Saturation, ...]:
         inputs = before_gates(weights, text, layer)
         for name, place in GATES[weights.config.cell].items():
             size = weights.config.hidden_size
-            gate = 1 / (1 + np.exp(-inputs[:, place * size : (place + 1) * size]))
+            gate = _sigmoid(inputs[:, place * size : (place + 1) * size])
             left = (gate < LEFT).mean(axis=0)
             right = (gate > RIGHT).mean(axis=0)
             rows.append(Saturation(gate=name, layer=layer, left=left, right=right))
@@ -52,6 +52,11 @@ def before_gates(weights: Weights, text: PageText, layer: int) -> np.ndarray:
     before = np.concatenate([np.zeros_like(own[:1]), own[:-1]])
     total = total + arrays.recurrent_bias[layer] + _product(before, arrays.recurrent, layer)
     return total[:, :count]
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    # By tanh, which does not overflow as exp does.
+    return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
 def _product(x: np.ndarray, stack: Panels, layer: int) -> np.ndarray:

@@ -97,7 +97,7 @@ def read_text(model: ModelArtifact, text: bytes, title: str) -> PageText:
     for at, token in enumerate(tokens):
         if at % CHECKPOINT == 0:
             cells.append(lanes.state.cell[:, 0].copy())
-        _feed(lanes, token)
+        feed_one(lanes, token)
         activations = lanes.state.int8_activations[:, 0, : config.hidden_size]
         hidden[at] = activations.astype(np.int16) - 128
         logits = lanes.buffers.logits[0, :symbols].astype(np.float64)
@@ -130,7 +130,8 @@ def _tokens(vocab: Vocab, text: bytes, title: str) -> np.ndarray:
     return tokens
 
 
-def _feed(lanes: Lanes, token: int) -> None:
+def feed_one(lanes: Lanes, token: int) -> None:
+    """One step of the first lane."""
     weights = lanes.weights
     step.feed(
         np.array([token]),

@@ -38,7 +38,7 @@ def artifact(
     about = ModelAbout(
         model=config,
         corpus=CorpusReference("texts", "0123456789ab", "f" * 64),
-        first_tokens=((3, 2), (5, 1)),
+        first_tokens=((1, 2), (2, 1)),
         lineage=Lineage(sources=("a.txt",), licence="CC0-1.0", url="https://example.org"),
         sampling=PrecisionCheck("fp32", 65536, 1.25, 1.26),
     )

@@ -89,13 +89,14 @@ function openModel(about, arrays) {
     const scale = stack.scale.subarray(layer * outputs, (layer + 1) * outputs);
     return packed(panels, scale, size, gates, columns, group);
   };
+  // Packed when they are first needed: the page of a text colours by a unit without any of them.
   const recurrent = [];
-  const inputs = [null];
-  for (let layer = 0; layer < layers; layer++) {
-    recurrent.push(layerOf({ ...arrays.recurrent, layers }, layer));
-    if (layer > 0) inputs.push(layerOf({ ...arrays.inputs, layers: layers - 1 }, layer - 1));
-  }
-  const head = packed(arrays.head.panels, arrays.head.scale, size, symbols, columns, group);
+  const inputs = [];
+  let head = null;
+  const recurrentOf = (layer) =>
+    (recurrent[layer] ??= layerOf({ ...arrays.recurrent, layers }, layer));
+  const inputsOf = (layer) =>
+    (inputs[layer] ??= layerOf({ ...arrays.inputs, layers: layers - 1 }, layer - 1));
   const headBias = arrays.head_bias;
 
   function tanh(given) {
@@ -149,8 +150,8 @@ function openModel(about, arrays) {
     const row = layer === 0 ? token : layer;
     gate.set(bias.subarray(row * outputs, (row + 1) * outputs));
     product.set(arrays.recurrent_bias.subarray(layer * outputs, (layer + 1) * outputs));
-    if (layer > 0) multiply(gate, below, belowAt, inputs[layer]);
-    multiply(kind === "gru" ? product : gate, own, ownAt, recurrent[layer]);
+    if (layer > 0) multiply(gate, below, belowAt, inputsOf(layer));
+    multiply(kind === "gru" ? product : gate, own, ownAt, recurrentOf(layer));
   }
 
   function stepLstm(hidden, cell, at) {
@@ -189,6 +190,7 @@ function openModel(about, arrays) {
       }
     }
     logits.set(headBias);
+    head ??= packed(arrays.head.panels, arrays.head.scale, size, symbols, columns, group);
     multiply(logits, activations, (layers - 1) * size, head);
   }
 

@@ -94,7 +94,7 @@ function scored(message) {
     ? `${mean} nats a ${about.unit === "char" ? "character" : "byte"} over ${shown(counted)}.`
     : "";
   lit = message.cells;
-  box.dataset.number = message.number;
+  box.dataset.letters = spans.length;
 }
 
 worker.onmessage = ({ data: message }) => {

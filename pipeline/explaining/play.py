@@ -61,7 +61,7 @@ def play_page(
             "title": page_parts.escaped(title),
             "lead": page_parts.escaped(_LEAD),
             "style": page_parts.style_block(style),
-            "play": play_sections(temperature),
+            "play": play_sections(temperature, page_parts.source("palette.html")),
             "facts": page_parts.table_rows(facts(model, cost)),
             "card": shown_card,
             "blocks": "\n".join(blocks),
@@ -75,10 +75,12 @@ def worker_script() -> str:
     return page_parts.source("model.js", "random.js", "data.js", "play_worker.js")
 
 
-def play_sections(temperature: float) -> str:
-    """The part of a page that script/play.js works in."""
+def play_sections(temperature: float, palette: str) -> str:
+    """The part of a page that script/play.js works in. `palette` chooses the colours; it is empty
+    where the page has that choice elsewhere.
+    """
     template = page_parts.source("play_sections.html")
-    return page_parts.filled(template, {"temperature": repr(temperature)})
+    return page_parts.filled(template, {"temperature": repr(temperature), "palette": palette})
 
 
 def described(model: ModelArtifact) -> tuple[dict[str, Any], bytes]:

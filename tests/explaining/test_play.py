@@ -133,6 +133,14 @@ def test_hostile_names_stay_text(browser: Any, tmp_path: Path) -> None:
         assert page.text("h1").startswith("</script><img src=x onerror=alert(1)>")
 
 
+@pytest.mark.browser
+def test_a_browser_that_cannot_unpack_says_so(browser: Any, tmp_path: Path) -> None:
+    content = play_page(artifact()).replace(b"DecompressionStream", b"NoSuchStream")
+    with opened(browser, content, tmp_path) as page:
+        page.page.wait_for_selector("body[data-state=failed]")
+        assert "NoSuchStream is not defined" in page.text("#status")
+
+
 def test_the_page_says_what_the_model_is_and_what_int8_costs() -> None:
     text = play_page(artifact()).decode()
     assert "CC0-1.0" in text

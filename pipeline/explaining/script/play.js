@@ -97,7 +97,10 @@ function scored(message) {
   box.dataset.letters = spans.length;
 }
 
+const failed = (why) => state("failed", `The model cannot run here: ${why}`);
+
 worker.onmessage = ({ data: message }) => {
+  if (message.type === "failed") failed(message.told);
   if (message.type === "ready") state("ready", "Ready.");
   if (message.type === "scored" && message.number === scoring) scored(message);
   if (message.number === number) {
@@ -108,7 +111,7 @@ worker.onmessage = ({ data: message }) => {
   requestAnimationFrame(showUnits);
 };
 
-worker.onerror = (event) => state("failed", `The model cannot run here: ${event.message}`);
+worker.onerror = (event) => failed(event.message);
 
 byId("settings").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -136,15 +136,18 @@ async function open({ about, base64 }) {
   postMessage({ type: "ready" });
 }
 
+// A rejected promise of a worker reaches nobody, so it is told.
+const told = (work) => work.catch((error) => postMessage({ type: "failed", told: String(error) }));
+
 onmessage = ({ data }) => {
-  if (data.type === "open") open(data);
+  if (data.type === "open") told(open(data));
   if (data.type === "write") {
     writing = data.number;
-    write(data, data.number);
+    told(write(data, data.number));
   }
   if (data.type === "stop") writing = 0;
   if (data.type === "score") {
     scoring = data.number;
-    score(data.text, data.number);
+    told(score(data.text, data.number));
   }
 };

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | sha256sum
 
 .DEFAULT_GOAL := help
 SECONDS ?= 60
-.PHONY: help setup demo test test-long mutants fuzz check bench lock clean
+.PHONY: help setup demo browser test test-long mutants fuzz check bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/: .*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ $(READY):
 
 demo: setup  ## corpus, training, registered model and a 100,000-character sample, on this machine
 	$(BIN)/python jobs/reproduce.py --recipe pystdlib
+
+browser:  ## Debian's Chromium, in which tests open the pages (apt-get, as root)
+	test -x /usr/bin/chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 
 test: setup  ## the suite
 	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadgroup

@@ -40,11 +40,19 @@ MODULES = (
 )
 
 
+# Debian's, which `make browser` installs, or one that is somewhere else.
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name the process that each test runs in: see above. The long ones first, so that they do not
-    end alone.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a browser where there is none. Name the process that each test runs in:
+    see above. The long ones first, so that they do not end alone.
     """
+    if not CHROMIUM.exists():
+        left_out = [item for item in items if item.get_closest_marker("browser")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     files_with_ray = {
         item.path for item in items if "local_ray" in getattr(item, "fixturenames", ())
     }
@@ -55,6 +63,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif item.path.parent.name == "cluster":
             group = "cluster"
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line says what this machine could not test: pytest's own line cannot be added to."""
+    is_xdist_process = hasattr(config, "workerinput")
+    if not is_xdist_process and not CHROMIUM.exists():
+        print(f"left out: all tests marked browser, for want of {CHROMIUM}; run `make browser`.")
 
 
 @pytest.fixture(autouse=True)

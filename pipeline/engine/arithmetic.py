@@ -18,31 +18,33 @@ from pipeline.engine.compiling import compiled
 
 # tanh(x) = x P(x^2) / Q(x^2) on |x| < 9, fitted by reweighted least squares; 4e-7 from the function
 # at most.
-_TANH_LIMIT = np.float32(9)
+TANH_LIMIT = np.float32(9)
 _HALF = np.float32(0.5)
-_P = tuple(
+TANH_P = tuple(
     map(
         np.float32, (1.31844645e-08, 2.04720216e-05, 3.48659425e-03, 1.33732084e-01, 9.99999906e-01)
     )
 )
-_Q = tuple(map(np.float32, (7.70276715e-07, 3.27140507e-04, 2.5842027e-02, 4.67065052e-01, 1.0)))
+TANH_Q = tuple(
+    map(np.float32, (7.70276715e-07, 3.27140507e-04, 2.5842027e-02, 4.67065052e-01, 1.0))
+)
 
-_LOG2E = 1.4426950408889634
+LOG2E = 1.4426950408889634
 # ln 2 in two parts: the first has zeros at its end, so that its multiples by whole numbers are
 # exact.
-_LN2_HIGH = 0.693147180369123816490
-_LN2_LOW = 1.90821492927058770002e-10
-_EXP_LOWEST = -700.0  # below, exp is 0: its exponent would leave the normal numbers at -708
-_TAYLOR = tuple(1.0 / np.cumprod([1.0, *range(1, 13)])[::-1])  # of exp, highest power first
+LN2_HIGH = 0.693147180369123816490
+LN2_LOW = 1.90821492927058770002e-10
+EXP_LOWEST = -700.0  # below, exp is 0: its exponent would leave the normal numbers at -708
+TAYLOR = tuple(1.0 / np.cumprod([1.0, *range(1, 13)])[::-1])  # of exp, highest power first
 
 
 @compiled
 def tanh(x: Any) -> Any:
-    x = _TANH_LIMIT if x > _TANH_LIMIT else x
-    x = -_TANH_LIMIT if x < -_TANH_LIMIT else x
+    x = TANH_LIMIT if x > TANH_LIMIT else x
+    x = -TANH_LIMIT if x < -TANH_LIMIT else x
     s = x * x
-    p = (((_P[0] * s + _P[1]) * s + _P[2]) * s + _P[3]) * s + _P[4]
-    q = (((_Q[0] * s + _Q[1]) * s + _Q[2]) * s + _Q[3]) * s + _Q[4]
+    p = (((TANH_P[0] * s + TANH_P[1]) * s + TANH_P[2]) * s + TANH_P[3]) * s + TANH_P[4]
+    q = (((TANH_Q[0] * s + TANH_Q[1]) * s + TANH_Q[2]) * s + TANH_Q[3]) * s + TANH_Q[4]
     return x * p / q
 
 
@@ -66,13 +68,13 @@ def _power_of_two(typing: Any, exponent: Any) -> Any:
 @compiled
 def exp(x: float) -> float:
     """exp of a number that is not positive, within two units in the last place; 0 below -700."""
-    clipped = x if x > _EXP_LOWEST else _EXP_LOWEST
-    k = np.floor(clipped * _LOG2E + 0.5)
-    r = (clipped - k * _LN2_HIGH) - k * _LN2_LOW
-    value = _TAYLOR[0]
-    for index in range(1, len(_TAYLOR)):
-        value = value * r + _TAYLOR[index]
-    return value * _power_of_two(np.int64(k)) if x > _EXP_LOWEST else 0.0  # type: ignore[call-arg]
+    clipped = x if x > EXP_LOWEST else EXP_LOWEST
+    k = np.floor(clipped * LOG2E + 0.5)
+    r = (clipped - k * LN2_HIGH) - k * LN2_LOW
+    value = TAYLOR[0]
+    for index in range(1, len(TAYLOR)):
+        value = value * r + TAYLOR[index]
+    return value * _power_of_two(np.int64(k)) if x > EXP_LOWEST else 0.0  # type: ignore[call-arg]
 
 
 @compiled

@@ -223,7 +223,7 @@ def _draw(
     highest = np.float64(logits[likeliest])
     for token in range(len(logits)):
         weights[token] = exp(np.float64(logits[token]) - highest)
-    log_total = np.log(weights.sum())
+    log_total = np.log(_sum_in_order(weights))
     if temperature == 0.0:
         return likeliest, log_total
     if temperature != 1.0:
@@ -231,7 +231,7 @@ def _draw(
             weights[token] = exp((np.float64(logits[token]) - highest) / temperature)
     if 0 < top_k < len(logits) or top_p < 1.0:
         _narrow(weights, top_k, top_p)
-    target = number * weights.sum()
+    target = number * _sum_in_order(weights)
     running = 0.0
     chosen = likeliest
     for token in range(len(weights)):
@@ -243,6 +243,15 @@ def _draw(
             if running > target:
                 break
     return chosen, log_total - (np.float64(logits[chosen]) - highest)
+
+
+@compiled
+def _sum_in_order(weights: Any) -> float:
+    """The sum from the first to the last: the order of numpy's own is numba's to choose."""
+    total = 0.0
+    for token in range(len(weights)):
+        total += weights[token]
+    return total
 
 
 @compiled

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pipeline.estimates import Estimate
     from pipeline.evaluation.documents_job import DocumentsPlan
     from pipeline.evaluation.plan import Plan
+    from pipeline.explaining.run import ExplainPlan
     from pipeline.sampling.forecast import SampleForecast
     from pipeline.training.forecast import TrainForecast
 
@@ -59,6 +60,14 @@ def document_rows(found: DocumentsPlan) -> list[Row]:
         ("model", f"{found.model.uri}: {found.precision}"),
         ("output", found.output),
     ]
+
+
+def explain_rows(found: ExplainPlan) -> list[Row]:
+    rows = [("model", found.model.uri)]
+    if found.text:
+        origin = found.text.origin
+        rows.append(("text", f"{origin.source}: {origin.bytes:,} bytes, as {found.kind}"))
+    return [*rows, ("output", found.output)]
 
 
 def train_rows(found: TrainForecast) -> list[Row]:

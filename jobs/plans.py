@@ -18,6 +18,7 @@ from jobs.plan_tables import (
     corpus_rows,
     document_rows,
     evaluate_rows,
+    explain_rows,
     sample_rows,
     time_of,
     train_rows,
@@ -28,6 +29,7 @@ from pipeline.corpora.forecast import BuildOptions, CorpusForecast
 from pipeline.corpora.forecast import forecast as corpus_forecast
 from pipeline.corpora.manifest import latest, split_reference
 from pipeline.evaluation.config import EvaluateConfig
+from pipeline.explaining.config import ExplainConfig
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 
@@ -104,6 +106,17 @@ def evaluate_plan(config: EvaluateConfig, common: Common) -> dict[str, Any]:
     found = prepare(config, common.root, kinds(common))
     announce("evaluate", config)
     _show("evaluate", evaluate_rows(found))
+    return _result(common.root, config, found.to_json())
+
+
+def explain_plan(config: ExplainConfig, common: Common) -> dict[str, Any]:
+    """What jobs/explain.py would write."""
+    from jobs.evaluate import kinds
+    from pipeline.explaining.run import prepare
+
+    found = prepare(config, common.root, kinds(common))
+    announce("explain", config)
+    _show("explain", explain_rows(found))
     return _result(common.root, config, found.to_json())
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "sample": Command("jobs.sample", "text files from a model"),
     "write": Command("jobs.write", "text from a model to the terminal, as it comes"),
     "evaluate": Command("jobs.evaluate", "how good models are on a text, beside compressors"),
+    "explain": Command("jobs.explain", "what a model's cells track, and the model in a page"),
     "models": Command("jobs.models", "list, show, promote, compare, export and import models"),
     "reproduce": Command("jobs.reproduce", "a recipe from source to report"),
     "schedule": Command("jobs.schedule", "rebuild corpora on a calendar"),

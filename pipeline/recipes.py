@@ -23,7 +23,7 @@ from pipeline import storage, yaml_files
 from pipeline.errors import InputError
 from pipeline.settings import nearest, over
 
-SECTIONS = ("corpus", "train", "sample", "evaluate", "reproduce")
+SECTIONS = ("corpus", "train", "sample", "evaluate", "explain", "reproduce")
 DEFAULT = "pystdlib"
 # What a corpus's text can be: each has its own checks of structure.
 KINDS = ("c", "latex", "wiki", "python", "play", "names", "prose")
@@ -52,9 +52,17 @@ def load_recipe(
     if recipe["corpus"]:
         recipe["corpus"].setdefault("name", recipe["name"])
         recipe["train"].setdefault("corpus", recipe["corpus"]["name"])
-    for section in ("sample", "evaluate"):
+    for section in ("sample", "evaluate", "explain"):
         recipe[section].setdefault("model", f"models:/{recipe['name']}@champion")
     return recipe
+
+
+def kind_of(name: str) -> str:
+    """What kind of text the shipped recipe of a name has; "" where there is no such recipe."""
+    try:
+        return str(load_recipe(name)["kind"]) if name else ""
+    except InputError:
+        return ""
 
 
 def changed(recipe: dict[str, Any], changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -207,7 +207,7 @@ def _kind(config: EvaluateConfig, corpus: Corpus | None, kinds: Mapping[str, str
             "--dynamic is tuned on val and reported on test, and the corpus lacks one of them; "
             "build it with corpus.val and corpus.test above 0."
         )
-    kind = config.kind or kinds.get(corpus.name, "") or _shipped_kind(corpus.name)
+    kind = config.kind or kinds.get(corpus.name, "") or recipes.kind_of(corpus.name)
     if config.samples and not kind:
         raise InputError(
             f"nothing says what kind of text corpus {corpus.name} is; give --kind: "
@@ -216,13 +216,6 @@ def _kind(config: EvaluateConfig, corpus: Corpus | None, kinds: Mapping[str, str
     if config.compile:
         compilers.check_compiler(kind)
     return kind
-
-
-def _shipped_kind(name: str) -> str:
-    try:
-        return str(recipes.load_recipe(name)["kind"])
-    except InputError:
-        return ""  # no recipe of that name: nothing is known
 
 
 def _names(references: Sequence[str], artifacts: Sequence[ModelArtifact]) -> list[str]:

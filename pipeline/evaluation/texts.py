@@ -48,7 +48,7 @@ def text_of_url(url: str, max_bytes: int = 0) -> Text:
     location = storage.absolute(url)
     if max_bytes:
         limit = min(max_bytes, MAX_TEXT_BYTES)
-        data = _cut(_head(location, limit + 1), limit)
+        data = cut(_head(location, limit + 1), limit)
     else:
         data = storage.read_given(location, MAX_TEXT_BYTES, "text")
     rule = "none: nothing says that no model has learnt it"
@@ -66,7 +66,7 @@ def text_of_split(corpus: Corpus, split: str, max_bytes: int = 0) -> Text:
         )
     tokens = corpus.tokens_in(split)
     data = split_text(corpus, split, 0, min(tokens, limit))  # a token has one byte or more
-    return _text(_cut(data, limit), _name(corpus, split), split_rule(corpus, split))
+    return _text(cut(data, limit), _name(corpus, split), split_rule(corpus, split))
 
 
 def split_text(corpus: Corpus, split: str, start: int, stop: int) -> bytes:
@@ -127,18 +127,18 @@ def _text(data: bytes, source: str, rule: str) -> Text:
     return Text(data, Origin(source, rule, len(data), digest))
 
 
-def _cut(data: bytes, limit: int) -> bytes:
+def cut(data: bytes, limit: int) -> bytes:
     """The first `limit` bytes, without a character of UTF-8 that the cut would leave unfinished."""
-    cut = data[:limit]
-    if len(cut) == len(data):
-        return cut
+    head = data[:limit]
+    if len(head) == len(data):
+        return head
     try:
-        cut.decode()
+        head.decode()
     except UnicodeDecodeError as error:
         # An error further from the end is the text's own.
         is_cut_through = error.reason == "unexpected end of data"
-        return cut[: error.start] if is_cut_through else cut
-    return cut
+        return head[: error.start] if is_cut_through else head
+    return head
 
 
 def _head(url: str, limit: int) -> bytes:

@@ -22,7 +22,6 @@ def explain(config: ExplainConfig, common: Common) -> dict[str, Any]:
     if config.evolution:
         from pipeline.explaining.evolution import run_evolution
 
-        announce("explain", config)
         return run_evolution(config.evolution, common.root, config.output).to_json()
     # Late: torch and numba take seconds, and a wrong setting should not wait for them.
     from pipeline.explaining.run import run_explanation

@@ -14,7 +14,7 @@ from pipeline.hints import command
 from pipeline.progress import duration
 
 if TYPE_CHECKING:
-    from pipeline.registry.models import Models
+    from pipeline.registry.models import Models, ModelVersion
 
 log = logging.getLogger("unreasonable")
 
@@ -85,9 +85,22 @@ def export(values: Values, root: str) -> dict[str, Any]:
 
     models = _registry(root)
     version = models.named(values["model"])
-    result = export_model(models, version, root, storage.absolute(values["archive"]))
+    archive = storage.absolute(values["archive"])
+    page = _page(version, root) if values["page"] else None
+    result = export_model(models, version, root, archive)
     log.info("%s: give its SHA-256 with it: %s", result.archive, result.sha256)
-    return result.to_json()
+    if page is None:
+        return result.to_json()
+    url = f"{archive.removesuffix('.zip')}.html"
+    storage.write_bytes(url, page)
+    return result.to_json() | {"page": url, "page_bytes": len(page)}
+
+
+def _page(version: ModelVersion, root: str) -> bytes:
+    from pipeline.explaining.run import play_page
+    from pipeline.registry.fetch import fetch_model
+
+    return play_page(fetch_model(version.uri, root))
 
 
 def import_(values: Values, root: str) -> dict[str, Any]:

@@ -73,6 +73,11 @@ def _add_compare(action: Parser) -> None:
 def _add_export(action: Parser) -> None:
     _add_model(action)
     action.add_argument("archive", metavar="ARCHIVE", help="URL to write, such as linux-3.zip")
+    action.add_argument(
+        "--page",
+        action="store_true",
+        help="write the model in a page beside it: linux-3.html, which writes and scores by itself",
+    )
 
 
 def _add_import(action: Parser) -> None:

@@ -134,10 +134,8 @@ def prepare(config: ExplainConfig, root: str, kinds: Mapping[str, str] = NO_KIND
             assert corpus is not None
             text = text_of_split(corpus, config.split or "val", most)
         name = corpus.name if corpus else ""
-        kind = config.kind or kinds.get(name, "") or recipes.kind_of(name)
-        if not kind:
-            log.info("nothing says what kind of text it is: labels are those of prose")
-            kind = "prose"
+        # The labels of prose are those of any text.
+        kind = config.kind or kinds.get(name, "") or recipes.kind_of(name) or "prose"
     output = storage.absolute(config.output) if config.output else ""
     output = output or _default_output(root, model, text, config)
     return ExplainPlan(config, model, text, kind, output)

@@ -179,6 +179,11 @@ window.addEventListener("resize", () => {
 if (!read.has_cells) byId("mode").querySelector("[value=cell]").remove();
 byId("findings-part").hidden = read.findings.length === 0;
 byId("gates-part").hidden = read.saturation.length === 0;
+// The best finding says more than unit 0.
+if (read.findings.length) {
+  byId("layer").value = read.findings[0].layer;
+  byId("unit").value = read.findings[0].unit;
+}
 rows.layOut();
 filterFindings();
 showSaturation(byId("gates"), read.saturation);

@@ -7,7 +7,7 @@ import pytest
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.errors import InputError
-from pipeline.recipes import DEFAULT, KINDS, SECTIONS, load_recipe, recipe_names
+from pipeline.recipes import DEFAULT, KINDS, SECTIONS, kind_of, load_recipe, recipe_names
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 
@@ -41,7 +41,7 @@ def test_every_shipped_recipe_is_a_valid_configuration(name: str, scale: str) ->
 def test_the_recipes_of_the_post_ship() -> None:
     assert recipe_names() == sorted(SHIPPED)
     assert DEFAULT in SHIPPED
-    assert SECTIONS == ("corpus", "train", "sample", "evaluate", "reproduce")
+    assert SECTIONS == ("corpus", "train", "sample", "evaluate", "explain", "reproduce")
 
 
 def test_the_posts_settings_are_the_posts() -> None:
@@ -81,6 +81,7 @@ def test_what_a_recipe_does_not_say_has_a_default(tmp_path: Path) -> None:
         "train": {"corpus": "mine"},
         "sample": {"model": "models:/mine@champion"},
         "evaluate": {"model": "models:/mine@champion"},
+        "explain": {"model": "models:/mine@champion"},
         "reproduce": {},
     }
     assert load_recipe(str(path)) == load_recipe(str(path), "small") == expected
@@ -92,6 +93,7 @@ def test_what_a_recipe_does_not_say_has_a_default(tmp_path: Path) -> None:
         "train": {"corpus": "b"},
         "sample": {"model": "m"},
         "evaluate": {"model": "models:/mine@champion"},
+        "explain": {"model": "models:/mine@champion"},
         "reproduce": {},
     }
 
@@ -181,8 +183,8 @@ def test_a_broken_recipe_is_refused(tmp_path: Path, text: str, message: str) -> 
         load_recipe(str(path), "small" if "small" in text else "")
 
 
-ALLOWED = "about, corpus, evaluate, kind, name, reproduce, sample, scales, train"
-SCALABLE = "corpus, evaluate, reproduce, sample, train"
+ALLOWED = "about, corpus, evaluate, explain, kind, name, reproduce, sample, scales, train"
+SCALABLE = "corpus, evaluate, explain, reproduce, sample, train"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ SCALABLE = "corpus, evaluate, reproduce, sample, train"
             "[1]",
             (
                 "recipe {p} holds no sections; "
-                "it needs some of corpus, train, sample, evaluate, reproduce."
+                "it needs some of corpus, train, sample, evaluate, explain, reproduce."
             ),
         ),
         ("b: 1\na: 2", f"recipe {{p}} has unknown sections a, b; it may have {ALLOWED}."),
@@ -256,3 +258,8 @@ def test_an_unknown_recipe_and_scale_name_what_there_is() -> None:
         load_recipe("zzz")
     with pytest.raises(InputError, match="recipe pystdlib has no scale 'huge'; it has "):
         load_recipe("pystdlib", "huge")
+
+
+def test_the_kind_of_a_shipped_recipe_is_known_by_its_name() -> None:
+    assert kind_of("linux") == "c"
+    assert kind_of("nobody") == kind_of("") == ""

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.corpora.config import CorpusConfig
 from pipeline.evaluation.config import EvaluateConfig
+from pipeline.explaining.config import ExplainConfig
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 from tests.doors.house import shown
@@ -21,6 +22,7 @@ JOBS: dict[str, type[Any]] = {
     "train": TrainConfig,
     "sample": SampleConfig,
     "evaluate": EvaluateConfig,
+    "explain": ExplainConfig,
 }
 # The rest of the settings: an engine's, or another job's, cases of the same kind would say no more.
 GENERATED = [

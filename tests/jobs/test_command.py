@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jobs import build_corpus, command, evaluate, reproduce, sample, train
+from jobs import build_corpus, command, evaluate, explain, reproduce, sample, train
 from jobs.command import Common, Job, Parser, late, run_command
 from jobs.field_docs import field_docs
 from pipeline import yaml_files
@@ -346,6 +346,7 @@ JOBS = {
     "train": train.JOB,
     "sample": sample.JOB,
     "evaluate": evaluate.JOB,
+    "explain": explain.JOB,
     "reproduce": reproduce.JOB,
 }
 

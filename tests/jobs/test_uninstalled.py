@@ -11,7 +11,25 @@ import pytest
 from jobs.uninstalled import refuse
 from tests.jobs.conftest import HOUSE
 
-STARTED = ["build_corpus", "train", "sample", "evaluate", "reproduce", "models", "schedule"]
+STARTED = [
+    "build_corpus",
+    "train",
+    "sample",
+    "evaluate",
+    "explain",
+    "reproduce",
+    "models",
+    "schedule",
+]
+    "build_corpus",
+    "train",
+    "sample",
+    "evaluate",
+    "explain",
+    "reproduce",
+    "models",
+    "schedule",
+]
 
 
 @pytest.mark.parametrize("name", STARTED)

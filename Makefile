@@ -24,7 +24,7 @@ demo: setup  ## corpus, training, registered model and a 100,000-character sampl
 	$(BIN)/python jobs/reproduce.py --recipe pystdlib
 
 browser:  ## Debian's Chromium, in which tests open the pages (apt-get, as root)
-	test -x /usr/bin/chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }
+	test -x "$${CHROMIUM:-/usr/bin/chromium}" || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 
 test: setup  ## the suite
 	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadgroup

@@ -21,15 +21,6 @@ STARTED = [
     "models",
     "schedule",
 ]
-    "build_corpus",
-    "train",
-    "sample",
-    "evaluate",
-    "explain",
-    "reproduce",
-    "models",
-    "schedule",
-]
 
 
 @pytest.mark.parametrize("name", STARTED)

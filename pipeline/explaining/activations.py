@@ -21,7 +21,7 @@ import torch
 from pipeline.errors import InputError
 from pipeline.evaluation.scores import reading
 from pipeline.explaining.gates import Counts, Histogram, Saturation
-from pipeline.explaining.stepping import Inside, step_through
+from pipeline.explaining.stepping import Inside, one_thread, step_through
 from pipeline.model.artifact import ModelArtifact, load_network, parse_vocab
 from pipeline.model.network import CharRNN, initialize
 from pipeline.progress import Progress
@@ -147,7 +147,9 @@ def network_of(model: ModelArtifact, untrained_seed: int | None = None) -> CharR
     if untrained_seed is None:
         return load_network(model.files, model.uri)[0]
     network = CharRNN(model.about.model)
-    initialize(network, untrained_seed)
+    # Orthogonal matrices come from a factorisation whose last bits depend on the threads.
+    with one_thread():
+        initialize(network, untrained_seed)
     return network.eval()
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from pipeline.errors import InputError
 from pipeline.explaining import activations
 from pipeline.explaining.activations import SCALE, lanes_of, read_text
-from tests.explaining import planted
+from tests.explaining import models, planted
 
 CELLS = ("lstm", "gru", "rnn")
 
@@ -107,3 +107,18 @@ def test_symbols_that_the_model_lacks_are_passed_over() -> None:
 def test_a_text_of_one_symbol_is_refused() -> None:
     with pytest.raises(InputError, match="1 symbols that planted reads; it needs 2"):
         read_text(planted.artifact(planted.network()), b"a")
+
+
+def test_an_untrained_network_is_the_same_on_any_number_of_threads() -> None:
+    """Workers of a cluster have one thread each, and this process may have more."""
+    model = models.artifact("lstm", layers=1, size=256)  # large enough to be shared by threads
+    before = torch.get_num_threads()
+    made = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            made.append(activations.network_of(model, untrained_seed=1).state_dict())
+    finally:
+        torch.set_num_threads(before)
+    for name, weights in made[0].items():
+        assert torch.equal(weights, made[1][name]), name

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.progress import log_to_stderr
+from pipeline.progress import Progress, log_to_stderr
 
 # Runs a function over tasks and yields (index, result) as they complete. Results are JSON values.
 Runner = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[tuple[int, Any]]]
@@ -22,6 +22,19 @@ def run_here(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[t
     """Run tasks one after another in this process."""
     for index, task in enumerate(tasks):
         yield index, function(task)
+
+
+def watched(run: Runner, what: str, sizes: Sequence[int], unit: str = "tokens") -> Runner:
+    """A runner that shows the progress of its tasks, each of which is so many of a unit."""
+
+    def shown(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        progress = Progress(what, sum(sizes), unit)
+        for index, result in run(function, tasks):
+            progress.add(sizes[index])
+            yield index, result
+        progress.finish()
+
+    return shown
 
 
 def ray_runner(num_workers: int = 0) -> Runner:

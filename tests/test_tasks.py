@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.tasks import ray_runner, run_here
+from pipeline.tasks import ray_runner, run_here, watched
 
 
 def squared(task: dict[str, Any]) -> dict[str, Any]:
@@ -56,3 +56,12 @@ def test_on_ray_any_other_error_is_not_taken_for_one(local_ray: None) -> None:
     with pytest.raises(Exception, match="a fault of ours") as caught:
         list(ray_runner(1)(squared, [{"n": 100}]))
     assert not isinstance(caught.value, InputError)
+
+
+def test_a_watched_runner_gives_what_it_is_given_and_shows_how_far_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    shown = watched(run_here, "double", [30, 12])
+    assert list(shown(lambda task: task * 2, [1, 2])) == [(0, 2), (1, 4)]
+    assert "double: 42 tokens of 42 tokens (100%)" in caplog.text

@@ -28,7 +28,7 @@ from pipeline.evaluation.minhash import (
     containment_of,
 )
 from pipeline.evaluation.section import Section
-from pipeline.tasks import Runner, run_here
+from pipeline.tasks import Runner, run_here, watched
 
 THRESHOLD = 0.8
 TASK_TOKENS = 1 << 26
@@ -119,7 +119,9 @@ def near_duplicates(
     ]
     held_out = _window_starts(corpus.tokens_in(split))
     best: dict[int, tuple[float, int]] = {}
-    for _, rows in run(_search_stretch, tasks):
+    sizes = [task.stop - task.start for task in tasks]
+    shown = watched(run, f"near-duplicates of {split}", sizes)
+    for _, rows in shown(_search_stretch, tasks):
         for window, containment, place in rows:
             # The better of two places, of equal ones the first: in whatever order tasks end.
             known = best.get(window, (0.0, 0))

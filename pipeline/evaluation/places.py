@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.corpora.manifest import Corpus, open_version
 from pipeline.corpora.vocab import Unit
-from pipeline.tasks import Runner, run_here
+from pipeline.tasks import Runner, run_here, watched
 
 REPEAT = 8  # symbols: what ends such a stretch that occurred before was there to be copied
 PAIRS = {"(": ")", "[": "]", "{": "}"}
@@ -72,7 +72,9 @@ def train_word_counts(
         for start in range(0, size, task_tokens)
     ]
     counts = np.zeros(len(distinct), np.int64)
-    for _, result in run(_count_stretch, tasks):
+    sizes = [task.stop - task.start for task in tasks]
+    shown = watched(run, f"words of {corpus.name}", sizes)
+    for _, result in shown(_count_stretch, tasks):
         counts += np.array(result, np.int64)
     return counts[index]
 

@@ -31,7 +31,7 @@ from pipeline.evaluation.memory import (
 )
 from pipeline.evaluation.new_ngrams import NgramSet, packed, unpacked
 from pipeline.evaluation.substrings import SHORTEST, SampleIndex, merged
-from pipeline.tasks import Runner, run_here
+from pipeline.tasks import Runner, run_here, watched
 
 NGRAMS = (4, 8, 16, 24, 32, 64, 128)  # symbols
 TASK_TOKENS = 1 << 26  # 3 s of searching a task, and 64 MiB of a byte corpus in memory
@@ -142,7 +142,9 @@ def _search(
     ]
     parts: dict[int, np.ndarray] = {}
     sets = {n: NgramSet(text, n, separator) for n in short}
-    for index, result in run(_search_stretch, tasks):
+    sizes = [task.stop - task.start for task in tasks]
+    shown = watched(run, f"{split} of {corpus.name}, for samples", sizes)
+    for index, result in shown(_search_stretch, tasks):
         parts[index] = np.array(result["spans"], np.int64).reshape(-1, 3)
         for n, bits in zip(short, result["seen"], strict=True):
             sets[n].seen |= unpacked(base64.b64decode(bits), len(sets[n].seen))

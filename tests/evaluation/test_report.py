@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.evaluation import report
 from pipeline.evaluation.plots import Bar, bars
 from pipeline.evaluation.section import Section
+from tests.browser import opened
 from tests.evaluation.sample_result import SCORE, evaluation
 
 HOSTILE = "</td><script>alert(1)</script><img src=//evil.example onerror=x>\u202e\x00\x1b[2J&\"'{0}"
@@ -130,3 +133,25 @@ def test_a_figure_stays_on_one_line_and_a_long_text_may_break() -> None:
     html = report.page("mine", [Section(title="Places", table=table)])
     assert '<td class="short">4,808</td>' in html
     assert f"<td>{'x' * 40}</td>" in html
+
+
+IN_A_BROWSER = (
+    "</td></table><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
+    "\u2028\u202e\x00\ud800<svg onload=alert(1)>&lt;"
+)
+
+
+@pytest.mark.browser
+def test_hostile_text_stays_text_in_a_browser(browser: Any, tmp_path: Path) -> None:
+    table = (("what", IN_A_BROWSER), (IN_A_BROWSER, "4,808"))
+    part = Section(
+        title=IN_A_BROWSER, lead=IN_A_BROWSER, table=table, plots=(bars([Bar("a", 1.0)], "bits"),)
+    )
+    html = report.page("mine", [part]).encode()
+    with opened(browser, html, tmp_path) as shown:
+        assert shown.page.title() == "mine"
+        assert shown.page.locator("script, img, svg[onload]").count() == 0
+        assert shown.page.locator("svg").count() == 1
+        cell = shown.page.locator("td").first.text_content()
+        assert cell.startswith("</td></table><script>document.title='run'</script><img src=x")
+        assert "\\u202e\\x00\\ud800" in cell

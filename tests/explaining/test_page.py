@@ -19,7 +19,7 @@ from pipeline.explaining import page
 from pipeline.explaining.page import histograms, labels, text_page
 from pipeline.explaining.page_text import Finding, PageText, feed_one, read_text
 from pipeline.model.artifact import ModelArtifact
-from tests.explaining.browser import Opened, opened
+from tests.browser import Opened, opened
 from tests.explaining.models import LETTERS, artifact
 
 TEXT = (Path(os.__file__).parent / "bisect.py").read_bytes()[:1500]

@@ -22,7 +22,7 @@ from pipeline.explaining.play import play_page
 from pipeline.model.about import PrecisionCheck
 from pipeline.model.artifact import ModelArtifact
 from pipeline.model.config import ModelConfig
-from tests.explaining.browser import Opened, opened
+from tests.browser import Opened, opened
 from tests.explaining.models import artifact
 
 SETTINGS = {"temperature": "temperature", "top_k": "top_k", "top_p": "top_p", "seed": "seed"}

@@ -50,7 +50,7 @@ def evaluate(config: EvaluateConfig, common: Common) -> dict[str, Any]:
 def kinds(common: Common) -> dict[str, str]:
     """What kind of text the recipe's corpus is."""
     corpus = common.recipe["corpus"].get("name")
-    return {corpus: common.recipe["kind"]} if corpus else {}
+    return {corpus: str(common.recipe.get("kind", ""))} if corpus else {}
 
 
 def decode(settings: dict[str, Any], common: Common) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def test_a_version_that_cannot_be_opened_is_left_out(
     manifest.write_text("{}")
     assert left(tmp_path) == names([each for each in five[::-1] if each is not broken])
     assert caplog.messages == [
-        f"{manifest} is not a manifest of format 2 or 3; build the corpus again with this version."
+        f"{manifest} is not a manifest of format 2 to 4; build the corpus again with this version."
     ]
 
 

@@ -17,6 +17,7 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import open_corpus
 from pipeline.errors import InputError
 from pipeline.evaluation.config import EvaluateConfig
+from pipeline.explaining.config import ExplainConfig
 from pipeline.sampling.config import SampleConfig
 from pipeline.training import estimate
 from pipeline.training.config import TrainConfig
@@ -192,3 +193,19 @@ print(*{{"torch", "ray", "mlflow"}} & set(sys.modules))
     )
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
     assert list(tmp_path.iterdir()) == [text]
+
+
+def test_every_document_and_an_explanation_are_planned(
+    root: str, tmp_path: Path, text: Path, log: pytest.LogCaptureFixture
+) -> None:
+    out = str(tmp_path / "out")
+    model = checkpoint(root, 16)
+    documents = EvaluateConfig(model=model, per_document=True, output=out)
+    found = json.loads(json.dumps(plans.evaluate_plan(documents, common(root, text))))
+    assert found["text"].startswith("val of texts@")
+    assert "every document of val of texts@" in shown(log)
+    explained = ExplainConfig(model=model, output=out, kind="c")
+    found = json.loads(json.dumps(plans.explain_plan(explained, common(root, text))))
+    assert (found["kind"], found["output"]) == ("c", out)
+    assert "as c" in shown(log)
+    assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from pipeline import settings, storage
@@ -30,6 +30,9 @@ MAY_CHANGE = {
 }
 # So may these when a run is resumed, unless the schedule is drawn towards the end.
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
+# Settings that came later, which files and digests leave out where they are the default: what was
+# trained before them is still found, taken up, and written again with the same bytes.
+LATER = {"max_rollbacks", "snapshot_every"}
 
 _AT_LEAST_1 = (
     "num_layers",
@@ -41,6 +44,7 @@ _AT_LEAST_1 = (
     "accumulate",
     "sample_chars",
     "cpus_per_worker",
+    "snapshot_every",
 )
 _AT_LEAST_0 = (
     "embedding_size",
@@ -58,6 +62,7 @@ _AT_LEAST_0 = (
     "max_grad_value",
     "max_minutes",
     "dropout",
+    "max_rollbacks",
 )
 
 
@@ -133,6 +138,14 @@ class TrainConfig:
     max_grad_value: float = 0.0
     """clip each element of the gradient to this size, as char-rnn does at 5, before the norm; 0: do
     not
+    """
+    max_rollbacks: int = 10
+    """divergence: how often training goes back to its snapshot, with half the learning rate, when a
+    loss or gradient is no number or far outside of where it has been; the next time ends the run.
+    0: the first number that is not finite ends it, and nothing else is watched
+    """
+    snapshot_every: int = 100
+    """divergence: take the snapshot that training goes back to every so many steps
     """
     max_steps: int = 0
     """stop after this many steps; 0: no limit"""
@@ -293,10 +306,30 @@ class TrainConfig:
         return every
 
 
+def stored_settings(config: TrainConfig) -> dict[str, Any]:
+    """All settings, as a checkpoint and a model hold them."""
+    return _without_later_defaults(asdict(config))
+
+
 def settings_digest(settings: dict[str, Any]) -> str:
     """A short digest of the settings that decide a model's weights.
 
     By it a trained model is found again, so what it is made of must not change.
     """
-    kept = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
+    known = _without_later_defaults(settings)
+    kept = {key: value for key, value in known.items() if key not in MAY_CHANGE}
     return storage.sha256_bytes(json.dumps(kept, sort_keys=True).encode())[:12]
+
+
+def later_defaults() -> dict[str, Any]:
+    """What a run had for settings that came after it."""
+    return {field.name: field.default for field in fields(TrainConfig) if field.name in LATER}
+
+
+def _without_later_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    defaults = later_defaults()
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in defaults or value != defaults[key]
+    }

@@ -208,9 +208,11 @@ def _checkpoints(config: TrainConfig) -> str:
 
 
 def _checkpoint_bytes(config: TrainConfig, vocab_size: int) -> int:
-    """All checkpoints that are kept at once: weights, the optimiser's tensors, the lanes' state."""
+    """All checkpoints that are kept at once: weights and the optimiser's tensors, the snapshot of
+    both, and the lanes' state.
+    """
     model = config.model(vocab_size)
-    tensors = 1 + estimate.OPTIMIZER_TENSORS[config.optimizer]
+    tensors = 2 * (1 + estimate.OPTIMIZER_TENSORS[config.optimizer])
     state = model.num_layers * model.traits.states * config.global_batch_size * model.hidden_size
     one = FLOAT * (tensors * estimate.parameters(model) + state)
     return (config.keep_checkpoints + 1) * one

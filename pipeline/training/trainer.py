@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -17,16 +17,18 @@ from torch.nn import functional
 
 from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus
-from pipeline.errors import DivergedError, InputError
+from pipeline.errors import InputError
 from pipeline.model.about import CorpusReference, ModelAbout
 from pipeline.model.artifact import WEIGHTS, artifact_files, read_files
 from pipeline.model.network import CharRNN, initialize
 from pipeline.model.scoring import bits_per_byte, bits_per_char, lane_bounds, summed_nats
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import Best, CheckpointState
-from pipeline.training.config import TrainConfig
+from pipeline.training.config import TrainConfig, stored_settings
 from pipeline.training.dropout import dropout_mask
 from pipeline.training.group import Group
+from pipeline.training.healer import Healer
+from pipeline.training.healing import Healing
 from pipeline.training.journal import Journal
 from pipeline.training.lanes import LanePlan, lane_range
 from pipeline.training.optim import FlatGradient, learning_rate, make_optimizer
@@ -85,6 +87,11 @@ class Trainer:
         self.best = Best()
         self.stale = 0  # evaluations since the best
         self.last_val: dict[str, float] = {}
+        self.healer = Healer(self)
+
+    @property
+    def healing(self) -> Healing:
+        return self.healer.healing
 
     @property
     def epoch(self) -> int:
@@ -97,11 +104,13 @@ class Trainer:
     def train_step(self, votes: Votes = NO_VOTES) -> tuple[dict[str, Any], Votes]:
         """Make one update; returns its journal row, and what any rank voted for.
 
-        Raises DivergedError, on all ranks alike, when the loss or the gradient is not finite.
+        Where the loss or the gradient is not what it should be, all ranks make the same rollback
+        instead (healer.py), or end the run: `healing.diverged`.
         """
         began = time.perf_counter()
         epoch = self.epoch
         position = self.step % self.plan.steps_per_epoch
+        self.healer.begin(self.step)
         if position == 0:  # every lane begins its stretch of the epoch
             self.state = self.model.initial_state(len(self.lanes))
         self.flat.zero()
@@ -114,25 +123,35 @@ class Trainer:
         summed_loss, *counts = self.flat.extras.tolist()
         grad_norm = self.flat.clip(self.config.max_grad_norm, self.config.max_grad_value)
         loss = summed_loss / self.plan.tokens_per_step
-        # Before the update, so that weights that are not finite are never saved.
-        self._check_finite(loss, grad_norm)
-        self.step += 1
-        rate = learning_rate(self.config, self.step, epoch, self.total_steps)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
-        self.optimizer.step()
+        # Before the update: what was computed with these weights says whether they are good.
+        fault = self.healer.fault(loss, grad_norm)
+        numbers = {"train_loss": loss, "grad_norm": grad_norm}
+        row: dict[str, Any] = {"epoch": epoch, **numbers}
+        if fault:
+            self.step += 1
+            row |= self.healer.roll_back(fault, self.step, epoch, position)
+            row |= {key: None for key, value in numbers.items() if not math.isfinite(value)}
+            # The lanes' text is interrupted here, and their state came from weights that are given
+            # up.
+            self.state = self.model.initial_state(len(self.lanes))
+        else:
+            row |= self._update(loss, grad_norm, epoch)
         self.minutes += (time.perf_counter() - began) / 60
-        row = {
-            "step": self.step,
-            "epoch": epoch,
-            "train_loss": loss,
-            "learning_rate": rate,
-            "grad_norm": grad_norm,
-            "time": time.time(),
-        }
+        row |= {"step": self.step, "time": time.time()}
         names = [field.name for field in fields(Votes)]
         agreed = {name: count > 0 for name, count in zip(names, counts, strict=True)}
         return row, Votes(**agreed)
+
+    def _update(self, loss: float, grad_norm: float, epoch: int) -> dict[str, Any]:
+        """Move the weights by the gradient; returns what the step's row says of it."""
+        self.healer.accept(self.step, loss, grad_norm)
+        self.step += 1
+        scheduled = learning_rate(self.config, self.step, epoch, self.total_steps)
+        rate = scheduled * self.healing.rate_multiplier
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        self.optimizer.step()
+        return {"learning_rate": rate}
 
     def evaluate(self) -> dict[str, float]:
         """val_loss (nats per token), val_bits_per_char, val_bits_per_byte of the whole val split.
@@ -167,6 +186,7 @@ class Trainer:
         return {
             **artifact_files(self.model, self.corpus.vocab, self._about(evaluated)),
             **checkpoint.training_files(optimizer, lanes, self._state(evaluated)),
+            **self.healer.files(),
         }
 
     def load(self, url: str) -> None:
@@ -177,7 +197,8 @@ class Trainer:
         """
         state = CheckpointState.read(url)
         self._check_same_run(state, url)
-        files = read_files(url, (WEIGHTS, checkpoint.OPTIMIZER, checkpoint.LANES))
+        names = (WEIGHTS, checkpoint.OPTIMIZER, checkpoint.LANES)
+        files = read_files(url, (*names, *self.healer.names_in(state.healing)))
         self.model.load_state_dict(checkpoint.load_tensors(files[WEIGHTS], url))
         optimizer = checkpoint.load_tensors(files[checkpoint.OPTIMIZER], url)
         checkpoint.load_optimizer(self.optimizer, self.names, optimizer)
@@ -188,6 +209,7 @@ class Trainer:
         self.minutes = state.minutes
         self.best = state.best
         self.stale = state.stale
+        self.healer.load(state.healing, files, url)
         # The other ranks append to a journal too, but nobody reads it.
         if self.group.leads:
             run = url.rstrip("/").rpartition("/")[0]
@@ -238,25 +260,19 @@ class Trainer:
 
         return masks
 
-    def _check_finite(self, loss: float, grad_norm: float) -> None:
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise DivergedError(
-                f"training diverged at step {self.step + 1}: loss {loss:.3g}, gradient norm "
-                f"{grad_norm:.3g}. Lower --learning_rate or --max_grad_norm, and start a new run."
-            )
-
     def _state(self, evaluated: bool) -> CheckpointState:
         return CheckpointState(
             step=self.step,
             epoch=self.epoch,
             minutes=self.minutes,
-            val_loss=self.last_val["val_loss"] if evaluated else None,
+            val_loss=self._figures(evaluated).get("val_loss"),
             best=self.best,
             stale=self.stale,
             journal=self.journal.state,
             corpus=self._corpus(),
-            config=asdict(self.config),
+            config=stored_settings(self.config),
             world_size=self.group.world_size,
+            healing=self.healing,
         )
 
     def _about(self, evaluated: bool) -> ModelAbout:
@@ -265,10 +281,15 @@ class Trainer:
             model=self.model.config,
             corpus=self._corpus(),
             first_tokens=self.corpus.manifest.first_tokens,
-            train=asdict(self.config),
+            train=stored_settings(self.config),
             step=self.step,
-            metrics=self.last_val if evaluated else {},
+            metrics=self._figures(evaluated),
         )
+
+    def _figures(self, evaluated: bool) -> dict[str, float]:
+        """The figures of a checkpoint whose step was evaluated, if they are numbers."""
+        is_finite = all(math.isfinite(value) for value in self.last_val.values())
+        return self.last_val if evaluated and is_finite else {}
 
     def _corpus(self) -> CorpusReference:
         return CorpusReference(self.corpus.name, self.corpus.version, self.corpus.fingerprint)

@@ -9,7 +9,16 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.model.config import ModelConfig
-from pipeline.training.config import ENDS, MAY_CHANGE, Interval, TrainConfig, settings_digest
+from pipeline.training.config import (
+    ENDS,
+    LATER,
+    MAY_CHANGE,
+    Interval,
+    TrainConfig,
+    later_defaults,
+    settings_digest,
+    stored_settings,
+)
 
 
 def made(**changes: Any) -> TrainConfig:
@@ -42,6 +51,8 @@ def test_defaults_are_char_rnns_where_it_has_them() -> None:
         "weight_decay": 0.0,
         "max_grad_norm": 5.0,
         "max_grad_value": 0.0,
+        "max_rollbacks": 10,
+        "snapshot_every": 100,
         "accumulate": 1,
         "init_from": "",
         "max_steps": 0,
@@ -67,12 +78,12 @@ def test_defaults_are_char_rnns_where_it_has_them() -> None:
 
 AT_LEAST_1 = [
     "num_layers", "hidden_size", "global_batch_size", "seq_len", "eval_lanes", "keep_checkpoints",
-    "accumulate", "sample_chars", "cpus_per_worker",
+    "accumulate", "sample_chars", "cpus_per_worker", "snapshot_every",
 ]  # fmt: skip
 AT_LEAST_0 = [
     "embedding_size", "warmup_steps", "decay_after", "max_steps", "max_epochs", "patience", "seed",
     "decay_rate", "rms_decay", "weight_decay", "max_grad_norm", "max_grad_value", "max_minutes",
-    "dropout",
+    "dropout", "max_rollbacks",
 ]  # fmt: skip
 
 
@@ -249,6 +260,16 @@ def test_the_digest_is_of_the_settings_that_decide_the_weights() -> None:
         changed = settings | {name: "another"}
         same = settings_digest(changed) == settings_digest(settings)
         assert same == (name in MAY_CHANGE), name
+
+
+def test_files_and_digests_leave_out_later_settings_at_their_defaults() -> None:
+    plain = made()
+    assert set(dataclasses.asdict(plain)) - set(stored_settings(plain)) == LATER
+    other = made(max_rollbacks=3)
+    assert stored_settings(other) == stored_settings(plain) | {"max_rollbacks": 3}
+    assert settings_digest(dataclasses.asdict(other)) == settings_digest(stored_settings(other))
+    assert settings_digest(stored_settings(plain)) == settings_digest(dataclasses.asdict(plain))
+    assert all(later_defaults()[name] == getattr(plain, name) for name in LATER)
 
 
 def test_what_may_change_and_when() -> None:

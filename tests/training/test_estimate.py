@@ -45,9 +45,10 @@ def test_memory_holds_weights_gradient_and_optimizer(optimizer: Any, tensors: in
     found = estimate.memory(settings, model)
     assert found.weights == found.gradient == 4 * estimate.parameters(model)
     assert found.optimizer == tensors * found.weights
+    assert found.snapshot == found.weights + found.optimizer
     # 60 cells of 2*32 gates and 4*8 states, and 4 numbers a symbol.
     assert found.activations == 4 * 60 * (2 * 32 + 4 * 8 + 4 * 11)
-    parts = found.weights + found.gradient + found.optimizer + found.activations
+    parts = found.weights + found.gradient + found.optimizer + found.snapshot + found.activations
     assert found.total == found.to_json()["total"] == parts + estimate.PROCESS_BYTES
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from pipeline import progress
-from pipeline.errors import DivergedError
 from pipeline.training import loop
 from pipeline.training.checkpoint import Best
 from pipeline.training.config import TrainConfig
@@ -24,7 +23,7 @@ from tests.training.conftest import Kept
 Make = Callable[..., Trainer]
 
 # Learning goes backwards after the first evaluation, so that later ones are no new best.
-GETS_WORSE: dict[str, Any] = {"learning_rate": 3.0, "max_grad_norm": 0.0}
+GETS_WORSE: dict[str, Any] = {"learning_rate": 3.0, "max_grad_norm": 0.0, "max_rollbacks": 0}
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -264,12 +263,24 @@ def test_samples_are_taken_at_their_steps(make_trainer: Make, kept: Kept) -> Non
     assert every.sampled == [8, 16]
 
 
-def test_a_diverging_run_says_so(make_trainer: Make) -> None:
-    trainer = make_trainer(
-        learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0, max_steps=200
+def test_a_run_that_rollbacks_do_not_help_ends_with_its_rows_and_a_good_model(
+    make_trainer: Make, kept: Kept, tmp_path: Path
+) -> None:
+    settings = {"learning_rate": 1e37, "optimizer": "rmsprop", "max_grad_norm": 0.0}
+    trainer = make_trainer(**settings, max_steps=200, max_rollbacks=3)
+    result = loop.train(trainer, kept)
+    assert result.diverged is not None
+    assert result.diverged.startswith(
+        f"training diverged at step {trainer.step} after 3 rollbacks: loss "
     )
-    with pytest.raises(DivergedError, match=r"step \d+.*--learning_rate"):
-        loop.train(trainer, Kept())
+    assert (result.rollbacks, result.stopped) == (4, False)
+    assert RunResult.from_json(result.to_json()) == result
+    # The last step's row and checkpoint are there, and the checkpoint was scored.
+    assert evaluated(kept)[-1] == trainer.step == max(kept.files) == len(kept.rows)
+    assert all(torch.isfinite(value).all() for value in weights(trainer).values())
+    again = make_trainer(**settings, max_steps=200, max_rollbacks=3)
+    again.load(kept.write(str(tmp_path), trainer.step))
+    assert loop.train(again, Kept()).diverged == result.diverged  # it stays over
 
 
 class Leaving(Kept):

@@ -127,8 +127,9 @@ def step_seconds(config: TrainConfig, model: ModelConfig, cpus: int | None) -> E
     threads = min(config.cpus_per_worker, available)
     rate = product_rate(-(-lanes // config.accumulate), hidden, gates, threads)
     # The backward pass makes twice the products of the forward pass.
-    operations = 3 * token_operations(model) * lanes * config.seq_len
-    elements = lanes * config.seq_len * model.num_layers * gates
+    tokens = lanes * config.seq_len * config.batches_per_update
+    operations = 3 * token_operations(model) * tokens
+    elements = tokens * model.num_layers * gates
     own = operations / rate + ELEMENT_S * elements + WEIGHT_S * parameters(model)
     # Workers beyond the processors wait for each other.
     crowding = max(1.0, workers * threads / available)
@@ -141,5 +142,5 @@ def step_seconds(config: TrainConfig, model: ModelConfig, cpus: int | None) -> E
 
 def evaluation_seconds(step: Estimate, config: TrainConfig, val_tokens: int) -> float:
     """Seconds of one evaluation: the forward pass alone, over the whole validation split."""
-    tokens_per_step = config.global_batch_size * config.seq_len
+    tokens_per_step = config.global_batch_size * config.seq_len * config.batches_per_update
     return step.value * (val_tokens / tokens_per_step) / 3

@@ -113,7 +113,13 @@ def forecast(
     if text is None:
         text = Text.of(open_corpus_of(config, root, shards=storage.is_local(root)))
     check_could_write(runs.runs_url(root))
-    plan = LanePlan.over(text.train_tokens, text.streams, config.global_batch_size, config.seq_len)
+    plan = LanePlan.over(
+        text.train_tokens,
+        text.streams,
+        config.global_batch_size,
+        config.seq_len,
+        config.batches_per_update,
+    )
     model = config.model(text.vocab_size)
     total = config.total_steps(plan.steps_per_epoch)
     steps = max(0, total - (resumed.step if resumed else 0))

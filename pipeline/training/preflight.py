@@ -84,7 +84,13 @@ def open_corpus_of(config: TrainConfig, root: str, *, shards: bool = True) -> Co
         check_same_settings(started(root, config.resume).config, config)
     corpus = open_corpus(root, config.corpus)
     streams = corpus.manifest.streams
-    LanePlan.over(corpus.tokens_in("train"), streams, config.global_batch_size, config.seq_len)
+    LanePlan.over(
+        corpus.tokens_in("train"),
+        streams,
+        config.global_batch_size,
+        config.seq_len,
+        config.batches_per_update,
+    )
     _check_size(config, len(corpus.vocab))
     val = corpus.tokens_in("val")
     if val < 2:

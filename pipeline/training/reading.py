@@ -49,10 +49,10 @@ def readings(
     hardest = sorted(range(len(lane_nats)), key=hardness, reverse=True)[:WORST]
     found = []
     for lane in hardest:
-        mean = lane_nats[lane] / plan.seq_len
+        mean = lane_nats[lane] / plan.lane_tokens
         nats = mean if math.isfinite(mean) else None
         start = plan.start(epoch, lane, step)
         # With the last target, which lies behind the last input.
-        for origin in tracer.origins("train", start, start + plan.seq_len + 1):
+        for origin in tracer.origins("train", start, start + plan.lane_tokens + 1):
             found.append(Reading(origin.path, origin.offset, lane, nats))
     return found

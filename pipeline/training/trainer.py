@@ -20,7 +20,7 @@ from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.model.about import CorpusReference, ModelAbout
 from pipeline.model.artifact import WEIGHTS, artifact_files, read_files
-from pipeline.model.network import CharRNN, initialize
+from pipeline.model.network import CharRNN, initialize, initialize_uniform
 from pipeline.model.scoring import bits_per_byte, bits_per_char, lane_bounds, summed_nats
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import Best, CheckpointState
@@ -31,7 +31,12 @@ from pipeline.training.healer import Healer
 from pipeline.training.healing import Healing
 from pipeline.training.journal import Journal
 from pipeline.training.lanes import LanePlan, lane_range
-from pipeline.training.optim import FlatGradient, learning_rate, make_optimizer
+from pipeline.training.optim import (
+    FlatGradient,
+    learning_rate,
+    make_optimizer,
+    parameter_names,
+)
 from pipeline.training.preflight import check_same_settings
 
 
@@ -70,14 +75,19 @@ class Trainer:
         self.val = corpus.open_split("val")
         streams = corpus.manifest.streams
         self.plan = LanePlan.over(
-            len(self.tokens), streams, config.global_batch_size, config.seq_len
+            len(self.tokens),
+            streams,
+            config.global_batch_size,
+            config.seq_len,
+            config.batches_per_update,
         )
         self.lanes = lane_range(self.group.rank, self.group.world_size, config.global_batch_size)
         self.model = CharRNN(config.model(len(corpus.vocab))).to(dtype)
-        initialize(self.model, config.seed)
+        draw = initialize_uniform if config.initialization == "uniform" else initialize
+        draw(self.model, config.seed)
         self.model.to(device)
-        self.names = [name for name, _ in self.model.named_parameters()]
         self.optimizer = make_optimizer(self.model, config)
+        self.names = parameter_names(self.model, self.optimizer)
         self.flat = FlatGradient(self.model, extras=1 + len(fields(Votes)))
         self.run_model: Any = torch.compile(self.model) if config.compile else self.model
         self.state = self.model.initial_state(len(self.lanes))
@@ -111,7 +121,8 @@ class Trainer:
         epoch = self.epoch
         position = self.step % self.plan.steps_per_epoch
         self.healer.begin(self.step)
-        if position == 0:  # every lane begins its stretch of the epoch
+        is_carried = self.config.carry_state and self.step > 0
+        if position == 0 and not is_carried:  # every lane begins its stretch of the epoch
             self.state = self.model.initial_state(len(self.lanes))
         self.flat.zero()
         # Behind the gradient: summed loss, then one number a vote. A vote's sum says how many ranks
@@ -121,7 +132,7 @@ class Trainer:
             self.flat.extras[1 + index] = float(vote)
         self.flat.reduce(self.group, self.plan.tokens_per_step)
         summed_loss, *counts = self.flat.extras.tolist()
-        grad_norm = self.flat.clip(self.config.max_grad_norm, self.config.max_grad_value)
+        grad_norm = self.flat.clip(self.config.max_grad_norm, self.config.grad_value_limit)
         loss = summed_loss / self.plan.tokens_per_step
         # Before the update: what was computed with these weights says whether they are good.
         fault = self.healer.fault(loss, grad_norm)
@@ -227,31 +238,41 @@ class Trainer:
             batch = torch.from_numpy(self.plan.batch(self.tokens, lanes, epoch, position))
             if self.device.type == "cuda":
                 batch = batch.pin_memory().to(self.device, non_blocking=True)
-            loss, state = self._forward(batch, lanes, self.state[:, :, own.start : own.stop])
-            loss.backward()
-            losses.append(loss.detach())
+            state = self.state[:, :, own.start : own.stop]
+            for number in range(self.plan.batches):
+                first = number * self.plan.seq_len
+                tokens = batch[first : first + self.plan.seq_len + 1]
+                loss, state = self._forward(tokens, lanes, state, number)
+                loss.backward()
+                losses.append(loss.detach())
             states.append(state)
         # torch.cat copies even a single part.
         self.state = torch.cat(states, 2) if parts > 1 else states[0]
         return torch.stack(losses).sum()
 
     def _forward(
-        self, batch: torch.Tensor, lanes: range, state: torch.Tensor
+        self, batch: torch.Tensor, lanes: range, state: torch.Tensor, number: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Summed loss of a batch (T + 1, B) and the next state of its lanes (L, S, B, H)."""
+        """Summed loss of a step's batch of a number (T + 1, B), and the next state of its lanes
+        (L, S, B, H).
+        """
         is_bf16 = self.config.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16):
-            logits, after = self.run_model(batch[:-1], state, self._masks(lanes))  # (T, B, V)
+            logits, after = self.run_model(
+                batch[:-1], state, self._masks(lanes, number)
+            )  # (T, B, V)
         targets = batch[1:].flatten()
         logits = logits.flatten(0, 1).to(state.dtype)
-        # Here backpropagation is truncated: the next step's gradient does not reach into this one.
+        # Here backpropagation is truncated: the next batch's gradient does not reach into this one.
         after = after.detach().to(state.dtype)
         return functional.cross_entropy(logits, targets, reduction="sum"), after
 
-    def _masks(self, lanes: range) -> Callable[[int, torch.Tensor], torch.Tensor] | None:
-        """Dropout masks of the coming step, by layer; None where nothing is dropped."""
+    def _masks(
+        self, lanes: range, number: int = 0
+    ) -> Callable[[int, torch.Tensor], torch.Tensor] | None:
+        """Dropout masks of a batch of the coming step, by layer; None where nothing is dropped."""
         config = self.config
-        step = self.step
+        step = self.step * config.batches_per_update + number
         if not config.dropout:
             return None
 

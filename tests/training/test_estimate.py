@@ -52,6 +52,14 @@ def test_memory_holds_weights_gradient_and_optimizer(optimizer: Any, tensors: in
     assert found.total == found.to_json()["total"] == parts + estimate.PROCESS_BYTES
 
 
+def test_successive_batches_take_time_and_no_memory() -> None:
+    model = config().model(11)
+    assert estimate.memory(config(batches_per_update=4), model) == estimate.memory(config(), model)
+    step = Estimate(2.0, "")
+    once = estimate.evaluation_seconds(step, config(), 600)
+    assert estimate.evaluation_seconds(step, config(batches_per_update=4), 600) == once / 4
+
+
 def test_activations_shrink_with_workers_and_parts_and_grow_with_dropout() -> None:
     model = config().model(11)
     whole = estimate.memory(config(), model).activations

@@ -100,6 +100,34 @@ def test_stopped_and_resumed_equals_uninterrupted(
         assert some.files[50][name] == kept.files[50][name], name
 
 
+def test_every_option_is_resumed_exactly(make_trainer: Make, tmp_path: Path) -> None:
+    """Stops fall at the end of an epoch, whose state is carried on, and within one."""
+    settings = {
+        "initialization": "uniform", "carry_state": True, "batches_per_update": 2, "dropout": 0.2,
+        "optimizer": "adamw", "beta1": 0.8, "eps": 1e-6, "weight_decay": 0.1,
+        "weight_decay_on": "matrices", "schedule": "decay", "decay_after": 1, "decay_every": 2,
+        "warmup_steps": 5, "min_learning_rate": 0.009, "max_grad_norm": 0.0,
+        "max_summed_grad_value": 0.5, "global_batch_size": 30, "max_steps": 25,
+    }  # fmt: skip
+    whole = make_trainer(**settings)
+    kept = Kept()
+    loop.train(whole, kept)
+    per_epoch = whole.plan.steps_per_epoch
+    assert 2 * per_epoch < 25
+    url = ""
+    for stop_at in (per_epoch, per_epoch + 1, 0):
+        part = make_trainer(**settings)
+        some = Kept(stop_at)
+        if url:
+            part.load(url)
+            some.stop_at = stop_at and stop_at - part.step
+        loop.train(part, some)
+        url = some.write(str(tmp_path), part.step)
+    assert stable(rows(some.journals[25])) == stable(kept.rows)
+    for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
+        assert some.files[25][name] == kept.files[25][name], name
+
+
 def test_a_stop_is_seen_and_leaves_a_checkpoint(make_trainer: Make) -> None:
     kept = Kept(stop_at=5)
     result = loop.train(make_trainer(max_steps=1000), kept)

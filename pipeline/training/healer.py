@@ -16,7 +16,6 @@ from torch.nn import functional
 from pipeline.corpora.manifest import Corpus
 from pipeline.corpora.shards import TokenSource
 from pipeline.corpora.trace import Tracer
-from pipeline.errors import InputError
 from pipeline.model.network import CharRNN
 from pipeline.training.config import TrainConfig
 from pipeline.training.group import Group
@@ -169,6 +168,7 @@ class Healer:
         try:
             self._tracer = self._tracer or Tracer(trainer.corpus)
             return readings(self._tracer, trainer.plan, epoch, position, lane_nats)
-        except (InputError, OSError) as error:  # the table of documents is gone, or its store away
+        except (ValueError, LookupError, OSError) as error:
+            # The table of documents is damaged or gone, or its store is away: a run goes on.
             log.warning("cannot say which documents were being read: %s", error)
             return []

@@ -29,9 +29,11 @@ class Reading:
         return asdict(self)
 
     def __str__(self) -> str:
+        # A file's name may hold what a terminal would obey.
+        path = "".join(char if char.isprintable() else "?" for char in self.path)
         place = "its end" if self.offset is None else f"byte {self.offset:,}"
         nats = "no number" if self.nats is None else f"{self.nats:.2f} nats"
-        return f"{self.path} at {place} ({nats})"
+        return f"{path} at {place} ({nats})"
 
 
 def readings(

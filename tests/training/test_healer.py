@@ -154,7 +154,7 @@ def test_a_table_of_documents_that_is_gone_costs_the_names_alone(
     make_trainer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(corpus: Corpus) -> None:
-        raise OSError("no such file")
+        raise KeyError("anchors")
 
     monkeypatch.setattr("pipeline.training.healer.Tracer", gone)
     kept = Kept()

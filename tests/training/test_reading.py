@@ -56,4 +56,5 @@ def test_a_reading_in_words_and_json() -> None:
     reading = Reading("a.py", 1234, 3, 2.5)
     assert str(reading) == "a.py at byte 1,234 (2.50 nats)"
     assert str(Reading("a.py", None, 3, None)) == "a.py at its end (no number)"
+    assert str(Reading("a\x1b[2J\udcff", 0, 0, 1.0)) == "a?[2J? at byte 0 (1.00 nats)"
     assert reading.to_json() == {"path": "a.py", "offset": 1234, "lane": 3, "nats": 2.5}

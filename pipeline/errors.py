@@ -27,10 +27,7 @@ class StoreError(InputError, OSError):
 
 
 class DivergedError(InputError):
-    """Training came to a loss or gradient that is no number.
-
-    Every rank finds out at the same step.
-    """
+    """Training diverged, and rollbacks did not help. Every rank finds out at the same step."""
 
 
 def says_status(message: str, *codes: int) -> bool:

@@ -118,6 +118,19 @@ class Tracer:
         anchors = list(zip(numbers[::2], numbers[1::2], strict=True))
         return Origin(_path(part), source_offset(anchors, self._text_offset(part, position)))
 
+    def origins(self, split: str, start: int, stop: int) -> list[Origin]:
+        """Where tokens [start, stop) of a split come from: the origin of the first of them, and of
+        the first token of each document that begins among the others.
+        """
+        parts = self._parts[split]
+        index = bisect_right(parts, start, key=lambda part: part.offset)
+        further = []
+        for part in parts[index:]:
+            if part.offset >= stop:
+                break
+            further.append(part.offset)
+        return [self.origin(split, position) for position in [start, *further]]
+
     def _last_before(self, split: str) -> Part:
         """The last document of the splits before this one."""
         earlier = SPLITS[: SPLITS.index(split)]

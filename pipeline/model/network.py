@@ -119,6 +119,19 @@ class CharRNN(nn.Module):
         return logits[0], state
 
 
+def initialize_uniform(model: CharRNN, seed: int) -> None:
+    """Draw a network's weights as char-rnn does: all within 0.08 of zero, then LSTM forget-gate
+    bias 1.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    size = model.config.hidden_size
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.uniform_(-0.08, 0.08, generator=generator)
+            if model.config.cell == "lstm" and "bias_ih" in name:
+                parameter[size : 2 * size] = 1.0
+
+
 def initialize(model: CharRNN, seed: int) -> None:
     """Draw a network's weights; they depend on the seed alone, and the global generator is left
     alone.

@@ -172,13 +172,13 @@ class Tracking:
 
     def log_rows(self, mlflow_id: str, rows: list[dict[str, Any]]) -> None:
         """Publish journal rows as metrics, each with the time it was measured: a row sent twice is
-        the same row.
+        the same row. What is no number stays in the file.
         """
         metrics = [
             Metric(key, float(value), int(row["time"] * 1000), int(row["step"]))
             for row in rows
             for key, value in row.items()
-            if key not in ("step", "time")
+            if key not in ("step", "time") and isinstance(value, int | float)
         ]
         for at in range(0, len(metrics), _METRICS_A_CALL):
             self.client.log_batch(mlflow_id, metrics=metrics[at : at + _METRICS_A_CALL])

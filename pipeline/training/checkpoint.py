@@ -2,6 +2,7 @@
 
     weights.safetensors config.json vocab.json       the model (model/artifact.py)
     optimizer.safetensors lanes.safetensors state.json
+    snapshot.safetensors                             what a rollback goes back to (snapshot.py)
     digests.json                                     SHA-256 of each file above; written last
 
 Nothing here is a pickle: safetensors and JSON only. See docs/formats.md. Shapes: L layers, S
@@ -10,7 +11,7 @@ tensors of state a layer, B lanes, H hidden.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import safetensors.torch
@@ -22,6 +23,7 @@ from pipeline.errors import DamagedError
 from pipeline.model.about import CorpusReference
 from pipeline.model.artifact import json_bytes
 from pipeline.training.artifact import fetched  # noqa: F401  # an old name; see that file
+from pipeline.training.healing import Healing
 from pipeline.training.journal import JournalState
 
 OPTIMIZER = "optimizer.safetensors"
@@ -42,7 +44,7 @@ class CheckpointState:
 
     `val_loss` is None where the step was not evaluated. `journal` identifies the rows up to the
     step; `config` are the run's settings; `world_size` is for people, since any number of ranks may
-    go on.
+    go on. `healing` is left out where nothing has been watched: older checkpoints have none.
     """
 
     step: int
@@ -55,9 +57,13 @@ class CheckpointState:
     corpus: CorpusReference
     config: dict[str, Any]
     world_size: int
+    healing: Healing = field(default_factory=Healing)
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": runs.CHECKPOINT_FORMAT, **asdict(self)}
+        value = {"format": runs.CHECKPOINT_FORMAT, **asdict(self)}
+        if self.healing == Healing():
+            del value["healing"]
+        return value
 
     @classmethod
     def read(cls, url: str) -> CheckpointState:
@@ -71,6 +77,8 @@ class CheckpointState:
             values["best"] = Best(**value["best"])
             values["journal"] = JournalState.from_json(value["journal"])
             values["corpus"] = CorpusReference.from_json(value["corpus"])
+            if "healing" in value:
+                values["healing"] = Healing.from_json(value["healing"])
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise DamagedError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from pipeline import settings, storage
@@ -21,6 +21,7 @@ MAY_CHANGE = {
     "verify",
     "num_workers",
     "cpus_per_worker",
+    "gpus_per_worker",
     "use_gpu",
     "checkpoint_every",
     "keep_checkpoints",
@@ -30,6 +31,23 @@ MAY_CHANGE = {
 }
 # So may these when a run is resumed, unless the schedule is drawn towards the end.
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
+# Settings that came later, which files and digests leave out where they are the default: what was
+# trained before them is still found, taken up, and written again with the same bytes.
+LATER = {
+    "initialization",
+    "carry_state",
+    "batches_per_update",
+    "min_learning_rate",
+    "decay_every",
+    "beta1",
+    "beta2",
+    "eps",
+    "weight_decay_on",
+    "max_summed_grad_value",
+    "max_rollbacks",
+    "snapshot_every",
+    "gpus_per_worker",
+}
 
 _AT_LEAST_1 = (
     "num_layers",
@@ -41,6 +59,10 @@ _AT_LEAST_1 = (
     "accumulate",
     "sample_chars",
     "cpus_per_worker",
+    "snapshot_every",
+    "batches_per_update",
+    "decay_every",
+    "gpus_per_worker",
 )
 _AT_LEAST_0 = (
     "embedding_size",
@@ -58,6 +80,11 @@ _AT_LEAST_0 = (
     "max_grad_value",
     "max_minutes",
     "dropout",
+    "max_rollbacks",
+    "min_learning_rate",
+    "beta1",
+    "beta2",
+    "max_summed_grad_value",
 )
 
 
@@ -101,6 +128,10 @@ class TrainConfig:
     """size of a learned input embedding; 0: one-hot, as char-rnn"""
     dropout: float = 0.0
     """dropout between layers and before the head"""
+    initialization: Literal["scaled", "uniform"] = "scaled"
+    """first weights; uniform: all within 0.08 of zero, as char-rnn; scaled: by the size of layers,
+    recurrent ones orthogonal
+    """
     init_from: str = ""
     """start from a model's weights, matched by symbol: models:/NAME@ALIAS, a run id, or a
     checkpoint's URL
@@ -110,7 +141,16 @@ class TrainConfig:
     seq_len: int = 50
     """tokens a step reads from every lane: truncated backpropagation through time"""
     accumulate: int = 1
-    """parts that a worker's lanes are computed in, one after another, to save memory"""
+    """parts that a worker's lanes are computed in, one after another, to save memory; the step is
+    the same up to rounding
+    """
+    batches_per_update: int = 1
+    """successive batches of seq_len whose gradients make one update: a larger effective batch; a
+    step is an update, and reads all of them
+    """
+    carry_state: bool = False
+    """begin an epoch with the state that the last one ended with, as char-rnn; otherwise with zeros
+    """
     optimizer: Literal["rmsprop", "adam", "adamw"] = "rmsprop"
     """update rule"""
     learning_rate: float = 2e-3
@@ -119,20 +159,44 @@ class TrainConfig:
     """learning rate over time; decay: char-rnn's, times decay_rate every epoch from decay_after on
     """
     warmup_steps: int = 0
-    """cosine: steps of linear warm-up"""
+    """steps of linear warm-up, before any schedule"""
+    min_learning_rate: float = 0.0
+    """decay and cosine: the rate does not go below this; 0: cosine ends at a tenth of the
+    learning_rate, decay nowhere
+    """
     decay_rate: float = 0.97
-    """decay: factor per epoch"""
+    """decay: factor per epoch, or per decay_every epochs"""
+    decay_every: int = 1
+    """decay: epochs from one factor to the next"""
     decay_after: int = 10
     """decay: epochs before the first factor"""
     rms_decay: float = 0.95
     """rmsprop: smoothing constant (char-rnn's decay_rate)"""
+    beta1: float = 0.9
+    """adam, adamw: smoothing constant of the gradient"""
+    beta2: float = 0.999
+    """adam, adamw: smoothing constant of the squared gradient"""
+    eps: float = 1e-8
+    """all optimizers: added to the root of the squared gradient"""
     weight_decay: float = 0.0
     """weight decay"""
+    weight_decay_on: Literal["all", "matrices"] = "all"
+    """what decays: all weights, or matrices alone and no biases"""
     max_grad_norm: float = 5.0
     """clip the gradient of the mean loss to this L2 norm; 0: do not"""
     max_grad_value: float = 0.0
-    """clip each element of the gradient to this size, as char-rnn does at 5, before the norm; 0: do
-    not
+    """clip each element of the mean loss's gradient to this size, before the norm; 0: do not"""
+    max_summed_grad_value: float = 0.0
+    """clip as char-rnn does, at 5 there: each element of the gradient of the loss summed over the
+    seq_len steps (a seq_len-th of it on the mean), instead of max_grad_value; 0: do not
+    """
+    max_rollbacks: int = 10
+    """divergence: how often training goes back to its snapshot, with half the learning rate, when a
+    loss or gradient is no number or far outside of where it has been; the next time ends the run.
+    0: the first number that is not finite ends it, and nothing else is watched
+    """
+    snapshot_every: int = 100
+    """divergence: take the snapshot that training goes back to every so many steps
     """
     max_steps: int = 0
     """stop after this many steps; 0: no limit"""
@@ -174,6 +238,8 @@ class TrainConfig:
     """CPUs, and so threads, of each worker"""
     use_gpu: bool = False
     """train on GPUs, one a worker"""
+    gpus_per_worker: int = 1
+    """GPUs of each worker: one; for several, raise num_workers"""
 
     def __post_init__(self) -> None:
         settings.check(self)
@@ -189,6 +255,7 @@ class TrainConfig:
             raise InputError(
                 f"precision {self.precision} needs a GPU; give --use_gpu, or --precision fp32."
             )
+        self._check_optimization()
         self._check_it_ends()
         # Both raise InputError for a value that they cannot read.
         for option in ("eval_every", "checkpoint_every"):
@@ -206,6 +273,11 @@ class TrainConfig:
             raise InputError(
                 f"num_workers is {self.num_workers!r}; it must be a number, or LOW:HIGH."
             ) from None
+
+    @property
+    def grad_value_limit(self) -> float:
+        """What elements of the mean loss's gradient are clipped to; 0: they are not."""
+        return self.max_grad_value or self.max_summed_grad_value / self.seq_len
 
     def interval(self, option: str) -> Interval:
         """An option that is a number of steps, or minutes such as "5m"."""
@@ -252,6 +324,22 @@ class TrainConfig:
         if value < low:
             raise InputError(f"{option} is {value}; it must be a number of at least {low}.")
 
+    def _check_optimization(self) -> None:
+        for option in ("beta1", "beta2"):
+            if not getattr(self, option) < 1:
+                raise InputError(f"{option} is {getattr(self, option)}; it must be below 1.")
+        if not self.eps > 0:
+            raise InputError(f"eps is {self.eps}; it must be above 0.")
+        if self.min_learning_rate > self.learning_rate:
+            raise InputError(
+                f"min_learning_rate is {self.min_learning_rate}; "
+                f"it must be at most learning_rate, {self.learning_rate}."
+            )
+        if self.max_grad_value and self.max_summed_grad_value:
+            raise InputError(
+                "max_grad_value and max_summed_grad_value clip the same elements; give one of them."
+            )
+
     def _check_it_ends(self) -> None:
         last_step_is_known = self.max_steps or self.max_epochs
         if not (last_step_is_known or self.max_minutes):
@@ -264,6 +352,12 @@ class TrainConfig:
             )
 
     def _check_workers(self) -> None:
+        if self.gpus_per_worker > 1:
+            raise InputError(
+                f"gpus_per_worker is {self.gpus_per_worker}; a worker trains on one GPU. "
+                "For several, give --use_gpu and a worker each: --num_workers "
+                f"{self.gpus_per_worker}."
+            )
         low, high = self.workers
         if not 1 <= low <= high:
             raise InputError(
@@ -293,10 +387,30 @@ class TrainConfig:
         return every
 
 
+def stored_settings(config: TrainConfig) -> dict[str, Any]:
+    """All settings, as a checkpoint and a model hold them."""
+    return _without_later_defaults(asdict(config))
+
+
 def settings_digest(settings: dict[str, Any]) -> str:
     """A short digest of the settings that decide a model's weights.
 
     By it a trained model is found again, so what it is made of must not change.
     """
-    kept = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
+    known = _without_later_defaults(settings)
+    kept = {key: value for key, value in known.items() if key not in MAY_CHANGE}
     return storage.sha256_bytes(json.dumps(kept, sort_keys=True).encode())[:12]
+
+
+def later_defaults() -> dict[str, Any]:
+    """What a run had for settings that came after it."""
+    return {field.name: field.default for field in fields(TrainConfig) if field.name in LATER}
+
+
+def _without_later_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    defaults = later_defaults()
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in defaults or value != defaults[key]
+    }

@@ -23,8 +23,8 @@ PROCESS_BYTES = 620 << 20
 OPTIMIZER_TENSORS = {"rmsprop": 1, "adam": 2, "adamw": 2}
 
 MEMORY_BASIS = (
-    "weights, gradient and optimiser from shapes, what backpropagation through seq_len steps "
-    "keeps, and the process itself"
+    "weights, gradient, optimiser and snapshot from shapes, what backpropagation through seq_len "
+    "steps keeps, and the process itself"
 )
 # What a step takes beside its products, on the machine that ACCURACY speaks of. By element:
 # activations of a gate and their gradient. By weight: clipping and the optimiser's update. By step:
@@ -45,13 +45,15 @@ class MemoryEstimate:
     weights: int
     gradient: int
     optimizer: int
+    snapshot: int
     activations: int
     process: int
     basis: str
 
     @property
     def total(self) -> int:
-        return self.weights + self.gradient + self.optimizer + self.activations + self.process
+        kept = self.weights + self.gradient + self.optimizer + self.snapshot
+        return kept + self.activations + self.process
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "total": self.total}
@@ -79,11 +81,13 @@ def token_operations(model: ModelConfig) -> int:
 def memory(config: TrainConfig, model: ModelConfig) -> MemoryEstimate:
     """What one worker holds at once; with LOW:HIGH workers, at the fewest, which is the most."""
     weights = parameters(model) * FLOAT
+    optimizer = weights * OPTIMIZER_TENSORS[config.optimizer]
     lanes = -(-config.global_batch_size // config.workers[0])
     return MemoryEstimate(
         weights=weights,
         gradient=weights,
-        optimizer=weights * OPTIMIZER_TENSORS[config.optimizer],
+        optimizer=optimizer,
+        snapshot=weights + optimizer,
         activations=_activations(model, -(-lanes // config.accumulate), config.seq_len),
         process=0 if config.use_gpu else PROCESS_BYTES,
         basis=MEMORY_BASIS,
@@ -123,8 +127,9 @@ def step_seconds(config: TrainConfig, model: ModelConfig, cpus: int | None) -> E
     threads = min(config.cpus_per_worker, available)
     rate = product_rate(-(-lanes // config.accumulate), hidden, gates, threads)
     # The backward pass makes twice the products of the forward pass.
-    operations = 3 * token_operations(model) * lanes * config.seq_len
-    elements = lanes * config.seq_len * model.num_layers * gates
+    tokens = lanes * config.seq_len * config.batches_per_update
+    operations = 3 * token_operations(model) * tokens
+    elements = tokens * model.num_layers * gates
     own = operations / rate + ELEMENT_S * elements + WEIGHT_S * parameters(model)
     # Workers beyond the processors wait for each other.
     crowding = max(1.0, workers * threads / available)
@@ -137,5 +142,5 @@ def step_seconds(config: TrainConfig, model: ModelConfig, cpus: int | None) -> E
 
 def evaluation_seconds(step: Estimate, config: TrainConfig, val_tokens: int) -> float:
     """Seconds of one evaluation: the forward pass alone, over the whole validation split."""
-    tokens_per_step = config.global_batch_size * config.seq_len
+    tokens_per_step = config.global_batch_size * config.seq_len * config.batches_per_update
     return step.value * (val_tokens / tokens_per_step) / 3

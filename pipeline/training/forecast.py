@@ -113,7 +113,13 @@ def forecast(
     if text is None:
         text = Text.of(open_corpus_of(config, root, shards=storage.is_local(root)))
     check_could_write(runs.runs_url(root))
-    plan = LanePlan.over(text.train_tokens, text.streams, config.global_batch_size, config.seq_len)
+    plan = LanePlan.over(
+        text.train_tokens,
+        text.streams,
+        config.global_batch_size,
+        config.seq_len,
+        config.batches_per_update,
+    )
     model = config.model(text.vocab_size)
     total = config.total_steps(plan.steps_per_epoch)
     steps = max(0, total - (resumed.step if resumed else 0))
@@ -208,9 +214,11 @@ def _checkpoints(config: TrainConfig) -> str:
 
 
 def _checkpoint_bytes(config: TrainConfig, vocab_size: int) -> int:
-    """All checkpoints that are kept at once: weights, the optimiser's tensors, the lanes' state."""
+    """All checkpoints that are kept at once: weights and the optimiser's tensors, the snapshot of
+    both, and the lanes' state.
+    """
     model = config.model(vocab_size)
-    tensors = 1 + estimate.OPTIMIZER_TENSORS[config.optimizer]
+    tensors = 2 * (1 + estimate.OPTIMIZER_TENSORS[config.optimizer])
     state = model.num_layers * model.traits.states * config.global_batch_size * model.hidden_size
     one = FLOAT * (tensors * estimate.parameters(model) + state)
     return (config.keep_checkpoints + 1) * one

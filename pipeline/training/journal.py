@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,7 +38,9 @@ class Journal:
         self._data = bytearray(data)
 
     def append(self, row: dict[str, Any]) -> None:
-        line = json.dumps(row, sort_keys=True) + "\n"
+        """Add a row. A number that is not finite becomes null: JSON has no such numbers."""
+        written = {key: _finite(value) for key, value in row.items()}
+        line = json.dumps(written, sort_keys=True, allow_nan=False) + "\n"
         self._data += line.encode()
 
     @property
@@ -69,3 +72,8 @@ def rows(data: bytes) -> list[dict[str, Any]]:
     """The complete rows of a journal's bytes: a last line without its end is left out."""
     lines = data.splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+
+def _finite(value: Any) -> Any:
+    is_none = isinstance(value, float) and not math.isfinite(value)
+    return None if is_none else value

@@ -38,6 +38,7 @@ class RunResult:
 
     `stopped`: it was asked to stop, and can go on from its last checkpoint. `chars_per_sec` is the
     rate of this session (progress.py says of what), None where no step was left to make.
+    `diverged`: why the run ended, where rollbacks did not help.
     """
 
     step: int
@@ -47,6 +48,8 @@ class RunResult:
     parameters: int
     stopped: bool
     chars_per_sec: float | None = None
+    rollbacks: int | None = None
+    diverged: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value is not None}
@@ -118,6 +121,8 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
         parameters=trainer.model.num_parameters(),
         stopped=interrupted,
         chars_per_sec=chars_per_sec,
+        rollbacks=trainer.healing.rollbacks or None,
+        diverged=trainer.healing.diverged or None,
     )
 
 
@@ -160,9 +165,9 @@ def _is_step_due(trainer: Trainer, option: str) -> bool:
 
 
 def _is_over(trainer: Trainer) -> bool:
-    """Whether the run's steps or its patience are used up."""
+    """Whether the run's steps, its patience or its rollbacks are used up."""
     total = trainer.total_steps
     patience = trainer.config.patience
     steps_are_used_up = bool(total) and trainer.step >= total
     patience_is_used_up = bool(patience) and trainer.stale >= patience
-    return steps_are_used_up or patience_is_used_up
+    return steps_are_used_up or patience_is_used_up or bool(trainer.healing.diverged)

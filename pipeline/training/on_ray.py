@@ -14,7 +14,7 @@ import torch
 
 from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus, open_version
-from pipeline.errors import DivergedError, InputError, StoreError
+from pipeline.errors import InputError, StoreError
 from pipeline.model.artifact import load_network, read_artifact
 from pipeline.progress import Standing, log_to_stderr
 from pipeline.training import loop
@@ -197,8 +197,6 @@ def _worker(session: dict[str, Any]) -> dict[str, Any]:
         torch.backends.cudnn.allow_tf32 = True
     try:
         return _run_loop(config, session, device)
-    except DivergedError as error:  # all ranks come here, at the same step
-        return {"refused": str(error)}
     except Exception as error:
         reason = " ".join(str(error).split())[:MAX_REASON_CHARS]
         ray.get(session["conductor"].fail.remote(f"{type(error).__name__}: {reason}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from pipeline.training.config import TrainConfig
 from pipeline.training.group import Group
 
-_COSINE_END = 0.1  # of the learning rate: where the cosine schedule ends
+_COSINE_END = 0.1  # of the learning rate: where the cosine schedule ends, unless it is told
 _TINY_NORM = 1e-30  # stands for the norm of a gradient of zeros
 
 
@@ -18,17 +19,36 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     """The optimiser of a run over all of a model's parameters."""
     rate = config.learning_rate
     weight_decay = config.weight_decay
+    groups = _groups(model, config)
     # foreach and fused update all parameters in a few calls instead of some for each parameter.
     if config.optimizer == "rmsprop":
         return torch.optim.RMSprop(
-            model.parameters(),
+            groups,
             lr=rate,
             alpha=config.rms_decay,
+            eps=config.eps,
             weight_decay=weight_decay,
             foreach=True,
         )
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(model.parameters(), lr=rate, weight_decay=weight_decay, fused=True)
+    betas = (config.beta1, config.beta2)
+    return kind(groups, lr=rate, betas=betas, eps=config.eps, weight_decay=weight_decay, fused=True)
+
+
+def parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """The names of a model's parameters in the order in which an optimiser numbers them."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(each)] for group in optimizer.param_groups for each in group["params"]]
+
+
+def _groups(model: nn.Module, config: TrainConfig) -> list[Any]:
+    """The parameters for an optimiser: those that decay first, where not all do."""
+    parameters = list(model.parameters())
+    if config.weight_decay_on == "all":
+        return parameters
+    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+    others = [parameter for parameter in parameters if parameter.dim() <= 1]
+    return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
 
 
 def learning_rate(config: TrainConfig, step: int, epoch: int, total_steps: int) -> float:
@@ -37,17 +57,19 @@ def learning_rate(config: TrainConfig, step: int, epoch: int, total_steps: int) 
     Depends on nothing else, so a resumed run has no schedule to restore.
     """
     rate = config.learning_rate
+    lowest = config.min_learning_rate
+    if step <= config.warmup_steps:
+        return rate * step / config.warmup_steps
     if config.schedule == "decay" and epoch >= config.decay_after:
-        factors = epoch - config.decay_after + 1
-        return rate * config.decay_rate**factors
+        factors = (epoch - config.decay_after) // config.decay_every + 1
+        return max(lowest, rate * config.decay_rate**factors)
     if config.schedule == "cosine":
-        if step <= config.warmup_steps:
-            return rate * step / config.warmup_steps
+        end = lowest / rate if lowest else _COSINE_END
         # max: a run may be all warm-up. min: one that goes on behind its end keeps the last rate.
         steps_of_decay = max(1, total_steps - config.warmup_steps)
         progress = min(1.0, (step - config.warmup_steps) / steps_of_decay)
         from_one_to_zero = (1 + math.cos(math.pi * progress)) / 2
-        return rate * (_COSINE_END + (1 - _COSINE_END) * from_one_to_zero)
+        return rate * (end + (1 - end) * from_one_to_zero)
     return rate
 
 

@@ -14,15 +14,16 @@ from pipeline.errors import DamagedError, InputError
 from pipeline.model.about import CorpusReference
 from pipeline.model.config import CELLS
 from pipeline.progress import bytes_of
-from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
+from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig, later_defaults
 from pipeline.training.lanes import LanePlan, crossing
 
 log = logging.getLogger("unreasonable")
 
 START_FORMAT = 1
 RESIZE_S = 60.0  # how often an elastic run looks whether it may grow; each resize is a restart
-# Of a parameter in float32: itself, its gradient, and two figures of the optimizer.
-_BYTES_A_PARAMETER = 16
+# Of a parameter in float32: itself, its gradient, two figures of the optimizer, and the snapshot of
+# all but the gradient.
+_BYTES_A_PARAMETER = 28
 _CLUSTER_BYTES = 1 << 44  # no node of a cluster has as much
 
 
@@ -83,7 +84,13 @@ def open_corpus_of(config: TrainConfig, root: str, *, shards: bool = True) -> Co
         check_same_settings(started(root, config.resume).config, config)
     corpus = open_corpus(root, config.corpus)
     streams = corpus.manifest.streams
-    LanePlan.over(corpus.tokens_in("train"), streams, config.global_batch_size, config.seq_len)
+    LanePlan.over(
+        corpus.tokens_in("train"),
+        streams,
+        config.global_batch_size,
+        config.seq_len,
+        config.batches_per_update,
+    )
     _check_size(config, len(corpus.vocab))
     val = corpus.tokens_in("val")
     if val < 2:
@@ -154,6 +161,7 @@ def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
     it would change steps that have been made. `max_minutes` is no such end.
     """
     now = asdict(config)
+    before = later_defaults() | before
     # By the names of before: a run of an older version may lack a setting that there is now.
     ends = {"max_minutes"} if config.schedule == "cosine" else ENDS
     may_change = MAY_CHANGE | ends

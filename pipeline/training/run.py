@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus
-from pipeline.errors import InputError
+from pipeline.errors import DivergedError, InputError
 from pipeline.model.about import CorpusReference
 from pipeline.model.artifact import CARD, parse_about
 from pipeline.registry.champion import division_tags, promote_if_better
@@ -67,7 +67,8 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     """Train, register the best checkpoint as the next version of model `name`, let it compete.
 
     The champion rule decides whether it takes the alias. A run that was asked to stop is not
-    registered; it can be resumed.
+    registered; it can be resumed. Raises DivergedError for one that diverged, once its best model
+    is registered.
     """
     check_resources(config)  # before the run is recorded anywhere
     run_id = config.resume or runs.new_run_id()
@@ -83,7 +84,7 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     try:
         with system_metrics(mlflow_id, tracking.uri):
             result = run_training(config, root, run_id, name, corpus)
-        status = "KILLED" if result.stopped else "FINISHED"
+        status = _status(result)
     finally:
         publisher.stop()
         with best_effort("the run's end"):
@@ -104,6 +105,14 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     # Last: with it a run is finished, and refused to whoever would resume it.
     end = {"model": version.uri, "mlflow_run_id": mlflow_id, **result.to_json()}
     storage.write_json(storage.join(run, runs.END), end)
+    if result.diverged:
+        with best_effort("the run's end"):  # registering a model calls its run finished
+            tracking.end_run(mlflow_id, status)
+        raise DivergedError(
+            f"{result.diverged}. The best model of before, of step {result.best.step}, is "
+            f"{version.uri}; its rows are in {run}. "
+            "Lower --learning_rate or the clipping limit, and start a new run."
+        )
     return dataclasses.replace(trained, champion=promoted, **_registered(version))
 
 
@@ -122,6 +131,13 @@ def ensure_trained(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
         tracking_uri=tracking.uri,
         **_registered(version),
     )
+
+
+def _status(result: RunResult) -> str:
+    """How MLflow calls the end of a run."""
+    if result.diverged:
+        return "FAILED"
+    return "KILLED" if result.stopped else "FINISHED"
 
 
 def _prepare(config: TrainConfig, root: str, run: str, name: str, corpus: Corpus) -> TrainConfig:
@@ -168,6 +184,11 @@ def _register_best(
 ) -> ModelVersion:
     """Register the checkpoint with the lowest validation loss."""
     best = runs.best(trained.run)
+    if best is None and trained.result and trained.result.diverged:
+        raise DivergedError(
+            f"{trained.result.diverged}, before any evaluation was good; no model is registered. "
+            "Lower --learning_rate or the clipping limit, and start a new run."
+        )
     if best is None:
         raise InputError(
             f"run {trained.run_id} has no evaluated checkpoint to register; train longer."

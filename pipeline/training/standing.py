@@ -83,8 +83,12 @@ def standing_of(progress: Progress, row: dict[str, Any]) -> Standing:
 
 def note(row: dict[str, Any]) -> str:
     """The figures of a journal row that a person watches."""
+    parts = [f"epoch {row['epoch']}"]
     loss = row["train_loss"]
-    parts = [f"epoch {row['epoch']}", f"loss {loss:.3f}", f"{bits_per_char(loss):.3f} bits/char"]
+    if loss is not None:
+        parts += [f"loss {loss:.3f}", f"{bits_per_char(loss):.3f} bits/char"]
+    if "rolled_back_to" in row:
+        parts.append(f"rolled back to step {row['rolled_back_to']:,}")
     if "val_loss" in row:
         parts.append(f"val {row['val_bits_per_char']:.3f} bits/char")
     parts.append(f"{row['chars_per_sec']:,.0f} chars/s")

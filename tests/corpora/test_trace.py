@@ -105,6 +105,20 @@ def test_every_token_leads_to_its_source(
     assert len(whole) == sum(corpus.bytes_in(name) for name in SPLITS)
 
 
+def test_a_span_is_of_the_documents_that_it_begins_in_and_that_begin_in_it(
+    tmp_path: Path,
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}-text")
+    corpus = build(tmp_path / "root", tmp_path / "*.txt", val=0.0, test=0.0, separator="")
+    tracer = Tracer(corpus)
+    first, second, third = (part.path.decode() for part in tracer.parts("train"))
+    assert tracer.origins("train", 2, 6) == [Origin(first, 2)]
+    assert tracer.origins("train", 2, 7) == [Origin(first, 2), Origin(second, 0)]
+    assert tracer.origins("train", 6, 7) == [Origin(second, 0)]
+    assert tracer.origins("train", 5, 18) == [Origin(first, 5), Origin(second, 0), Origin(third, 0)]
+
+
 @pytest.mark.parametrize("min_count", [1, 3])
 @pytest.mark.parametrize("unit", ["byte", "char"])
 def test_shards_and_splits_make_no_difference(tmp_path: Path, unit: str, min_count: int) -> None:
@@ -129,6 +143,7 @@ def test_shards_and_splits_make_no_difference(tmp_path: Path, unit: str, min_cou
     # Spans that begin and end in the middle of shards, and at their ends.
     train = raw.decode()[:3000].encode() if unit == "char" else raw[:3000]
     tokens = train.decode() if unit == "char" else train
+    assert tracer.origins("train", 7, 9) == [tracer.origin("train", 7)]
     for start, stop in ((0, 0), (0, 3000), (1000, 1100), (1023, 1025), (1024, 2048), (2999, 3000)):
         span = tokens[start:stop]
         assert tracer.text("train", start, stop) == (

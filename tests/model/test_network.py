@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from pipeline.model.config import ModelConfig
-from pipeline.model.network import CharRNN, initialize
+from pipeline.model.network import CharRNN, initialize, initialize_uniform
 
 
 def made(
@@ -19,6 +19,25 @@ def made(
     model = CharRNN(config).double()
     initialize(model, seed=3)
     return model
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_uniform_weights_are_char_rnns(cell: str) -> None:
+    """All within 0.08, but for the LSTM's forget gates, which are asked to remember."""
+    model = made(cell, vocab=40, hidden=30, embedding=20)
+    initialize_uniform(model, seed=3)
+    for name, parameter in model.named_parameters():
+        value = parameter.detach()
+        if cell == "lstm" and "bias_ih" in name:
+            assert (value[30:60] == 1).all()
+            value = torch.cat([value[:30], value[60:]])
+        assert 0.07 < value.abs().max() <= 0.08
+        assert abs(value.mean()) < 0.02
+    again = made(cell, vocab=40, hidden=30, embedding=20)
+    initialize_uniform(again, seed=3)
+    assert torch.equal(again.head.weight, model.head.weight)
+    initialize_uniform(again, seed=4)
+    assert not torch.equal(again.head.weight, model.head.weight)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

@@ -177,6 +177,7 @@ def test_rows_are_published_with_their_own_times(tracking: Tracking, corpus: Cor
     assert tracking.published_step(mlflow_id) == 0
     rows = [
         {"step": step, "time": 1000.5 + step, "train_loss": 2.0 / step, "epoch": 0}
+        | {"fault": "loss nan", "grad_norm": None, "read": []}  # a rollback's, which are no numbers
         for step in range(1, 601)
     ]
     tracking.log_rows(mlflow_id, rows)  # more metrics than the server takes in one call

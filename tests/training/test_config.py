@@ -9,7 +9,16 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.model.config import ModelConfig
-from pipeline.training.config import ENDS, MAY_CHANGE, Interval, TrainConfig, settings_digest
+from pipeline.training.config import (
+    ENDS,
+    LATER,
+    MAY_CHANGE,
+    Interval,
+    TrainConfig,
+    later_defaults,
+    settings_digest,
+    stored_settings,
+)
 
 
 def made(**changes: Any) -> TrainConfig:
@@ -42,6 +51,19 @@ def test_defaults_are_char_rnns_where_it_has_them() -> None:
         "weight_decay": 0.0,
         "max_grad_norm": 5.0,
         "max_grad_value": 0.0,
+        "initialization": "scaled",
+        "carry_state": False,
+        "batches_per_update": 1,
+        "min_learning_rate": 0.0,
+        "decay_every": 1,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "eps": 1e-8,
+        "weight_decay_on": "all",
+        "max_summed_grad_value": 0.0,
+        "gpus_per_worker": 1,
+        "max_rollbacks": 10,
+        "snapshot_every": 100,
         "accumulate": 1,
         "init_from": "",
         "max_steps": 0,
@@ -67,12 +89,13 @@ def test_defaults_are_char_rnns_where_it_has_them() -> None:
 
 AT_LEAST_1 = [
     "num_layers", "hidden_size", "global_batch_size", "seq_len", "eval_lanes", "keep_checkpoints",
-    "accumulate", "sample_chars", "cpus_per_worker",
+    "accumulate", "sample_chars", "cpus_per_worker", "snapshot_every",
+    "batches_per_update", "decay_every", "gpus_per_worker",
 ]  # fmt: skip
 AT_LEAST_0 = [
     "embedding_size", "warmup_steps", "decay_after", "max_steps", "max_epochs", "patience", "seed",
     "decay_rate", "rms_decay", "weight_decay", "max_grad_norm", "max_grad_value", "max_minutes",
-    "dropout",
+    "dropout", "max_rollbacks", "min_learning_rate", "beta1", "beta2", "max_summed_grad_value",
 ]  # fmt: skip
 
 
@@ -104,6 +127,29 @@ def test_limits_from_above() -> None:
         f"seed is {2**63}; it must be a whole number below 2**63, such as 8, 1e3 or 16M."
     )
     assert made(seed=2**63 - 1).seed == 2**63 - 1
+
+
+def test_several_gpus_a_worker_are_refused_with_what_to_do() -> None:
+    assert refusal(gpus_per_worker=4) == (
+        "gpus_per_worker is 4; a worker trains on one GPU. "
+        "For several, give --use_gpu and a worker each: --num_workers 4."
+    )
+
+
+def test_optimisation_that_could_not_work_is_refused() -> None:
+    assert refusal(beta1=1) == "beta1 is 1; it must be below 1."
+    assert refusal(beta2=1.5) == "beta2 is 1.5; it must be below 1."
+    assert refusal(eps=0) == "eps is 0; it must be above 0."
+    assert refusal(min_learning_rate=1) == (
+        "min_learning_rate is 1; it must be at most learning_rate, 0.002."
+    )
+    assert refusal(max_grad_value=1, max_summed_grad_value=5).endswith("; give one of them.")
+
+
+def test_a_clip_of_the_summed_gradient_is_a_share_of_it_on_the_mean() -> None:
+    assert made(max_summed_grad_value=5, seq_len=50).grad_value_limit == 0.1
+    assert made(max_grad_value=5, seq_len=50).grad_value_limit == 5
+    assert made().grad_value_limit == 0
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
@@ -251,9 +297,20 @@ def test_the_digest_is_of_the_settings_that_decide_the_weights() -> None:
         assert same == (name in MAY_CHANGE), name
 
 
+def test_files_and_digests_leave_out_later_settings_at_their_defaults() -> None:
+    plain = made()
+    assert set(dataclasses.asdict(plain)) - set(stored_settings(plain)) == LATER
+    other = made(max_rollbacks=3)
+    assert stored_settings(other) == stored_settings(plain) | {"max_rollbacks": 3}
+    assert settings_digest(dataclasses.asdict(other)) == settings_digest(stored_settings(other))
+    assert settings_digest(stored_settings(plain)) == settings_digest(dataclasses.asdict(plain))
+    assert all(later_defaults()[name] == getattr(plain, name) for name in LATER)
+
+
 def test_what_may_change_and_when() -> None:
     assert {
-        "corpus", "verify", "num_workers", "cpus_per_worker", "use_gpu", "checkpoint_every",
+        "corpus", "verify", "num_workers", "cpus_per_worker", "use_gpu", "gpus_per_worker",
+        "checkpoint_every",
         "keep_checkpoints", "sample_every", "sample_chars", "resume",
     } == MAY_CHANGE  # fmt: skip
     assert {"max_steps", "max_epochs", "max_minutes"} == ENDS

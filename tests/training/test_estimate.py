@@ -45,10 +45,19 @@ def test_memory_holds_weights_gradient_and_optimizer(optimizer: Any, tensors: in
     found = estimate.memory(settings, model)
     assert found.weights == found.gradient == 4 * estimate.parameters(model)
     assert found.optimizer == tensors * found.weights
+    assert found.snapshot == found.weights + found.optimizer
     # 60 cells of 2*32 gates and 4*8 states, and 4 numbers a symbol.
     assert found.activations == 4 * 60 * (2 * 32 + 4 * 8 + 4 * 11)
-    parts = found.weights + found.gradient + found.optimizer + found.activations
+    parts = found.weights + found.gradient + found.optimizer + found.snapshot + found.activations
     assert found.total == found.to_json()["total"] == parts + estimate.PROCESS_BYTES
+
+
+def test_successive_batches_take_time_and_no_memory() -> None:
+    model = config().model(11)
+    assert estimate.memory(config(batches_per_update=4), model) == estimate.memory(config(), model)
+    step = Estimate(2.0, "")
+    once = estimate.evaluation_seconds(step, config(), 600)
+    assert estimate.evaluation_seconds(step, config(batches_per_update=4), 600) == once / 4
 
 
 def test_activations_shrink_with_workers_and_parts_and_grow_with_dropout() -> None:

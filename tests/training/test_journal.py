@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import pytest
 
@@ -23,6 +24,12 @@ def two_rows() -> Journal:
 def test_a_row_is_a_line_with_sorted_keys() -> None:
     assert Journal().data == b""
     assert two_rows().data == FIRST + SECOND
+
+
+def test_a_number_that_is_none_is_null() -> None:
+    journal = Journal()
+    journal.append({"step": 1, "loss": math.nan, "norm": math.inf, "fault": "loss nan"})
+    assert journal.data == b'{"fault": "loss nan", "loss": null, "norm": null, "step": 1}\n'
 
 
 def test_the_state_is_length_and_digest() -> None:

@@ -143,3 +143,21 @@ def test_streams_too_short_say_what_to_change() -> None:
         "Lower --seq_len, build the corpus with fewer --streams, or use a larger one."
     )
     assert LanePlan.over(310, STREAMS, 3, 99).steps_per_epoch == 1
+
+
+@pytest.mark.parametrize("stream_tokens", [0, 103])
+def test_a_step_of_several_batches_reads_them_one_after_another(stream_tokens: int) -> None:
+    tokens = Tokens([np.arange(310)])
+    several = LanePlan(310, 3, 10, stream_tokens, batches=3)
+    long = LanePlan(310, 3, 30, stream_tokens)
+    assert several.steps_per_epoch == long.steps_per_epoch == 3
+    assert (several.lane_tokens, several.tokens_per_step) == (30, 90)
+    for epoch in range(3):
+        for step in range(3):
+            ours = several.batch(tokens, range(3), epoch, step)
+            assert np.array_equal(ours, long.batch(tokens, range(3), epoch, step))
+
+
+def test_too_little_text_for_several_batches_is_said_so() -> None:
+    with pytest.raises(InputError, match="seq_len 64 times 3 batches_per_update need 193"):
+        LanePlan(180, 1, 64, batches=3)

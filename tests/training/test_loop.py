@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from pipeline import progress
-from pipeline.errors import DivergedError
 from pipeline.training import loop
 from pipeline.training.checkpoint import Best
 from pipeline.training.config import TrainConfig
@@ -24,7 +23,7 @@ from tests.training.conftest import Kept
 Make = Callable[..., Trainer]
 
 # Learning goes backwards after the first evaluation, so that later ones are no new best.
-GETS_WORSE: dict[str, Any] = {"learning_rate": 3.0, "max_grad_norm": 0.0}
+GETS_WORSE: dict[str, Any] = {"learning_rate": 3.0, "max_grad_norm": 0.0, "max_rollbacks": 0}
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -99,6 +98,34 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert stable(rows(some.journals[50])) == stable(kept.rows)
     for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
         assert some.files[50][name] == kept.files[50][name], name
+
+
+def test_every_option_is_resumed_exactly(make_trainer: Make, tmp_path: Path) -> None:
+    """Stops fall at the end of an epoch, whose state is carried on, and within one."""
+    settings = {
+        "initialization": "uniform", "carry_state": True, "batches_per_update": 2, "dropout": 0.2,
+        "optimizer": "adamw", "beta1": 0.8, "eps": 1e-6, "weight_decay": 0.1,
+        "weight_decay_on": "matrices", "schedule": "decay", "decay_after": 1, "decay_every": 2,
+        "warmup_steps": 5, "min_learning_rate": 0.009, "max_grad_norm": 0.0,
+        "max_summed_grad_value": 0.5, "global_batch_size": 30, "max_steps": 25,
+    }  # fmt: skip
+    whole = make_trainer(**settings)
+    kept = Kept()
+    loop.train(whole, kept)
+    per_epoch = whole.plan.steps_per_epoch
+    assert 2 * per_epoch < 25
+    url = ""
+    for stop_at in (per_epoch, per_epoch + 1, 0):
+        part = make_trainer(**settings)
+        some = Kept(stop_at)
+        if url:
+            part.load(url)
+            some.stop_at = stop_at and stop_at - part.step
+        loop.train(part, some)
+        url = some.write(str(tmp_path), part.step)
+    assert stable(rows(some.journals[25])) == stable(kept.rows)
+    for name in ("weights.safetensors", "optimizer.safetensors", "lanes.safetensors"):
+        assert some.files[25][name] == kept.files[25][name], name
 
 
 def test_a_stop_is_seen_and_leaves_a_checkpoint(make_trainer: Make) -> None:
@@ -264,12 +291,24 @@ def test_samples_are_taken_at_their_steps(make_trainer: Make, kept: Kept) -> Non
     assert every.sampled == [8, 16]
 
 
-def test_a_diverging_run_says_so(make_trainer: Make) -> None:
-    trainer = make_trainer(
-        learning_rate=1e37, optimizer="rmsprop", max_grad_norm=0.0, max_steps=200
+def test_a_run_that_rollbacks_do_not_help_ends_with_its_rows_and_a_good_model(
+    make_trainer: Make, kept: Kept, tmp_path: Path
+) -> None:
+    settings = {"learning_rate": 1e37, "optimizer": "rmsprop", "max_grad_norm": 0.0}
+    trainer = make_trainer(**settings, max_steps=200, max_rollbacks=3)
+    result = loop.train(trainer, kept)
+    assert result.diverged is not None
+    assert result.diverged.startswith(
+        f"training diverged at step {trainer.step} after 3 rollbacks: loss "
     )
-    with pytest.raises(DivergedError, match=r"step \d+.*--learning_rate"):
-        loop.train(trainer, Kept())
+    assert (result.rollbacks, result.stopped) == (4, False)
+    assert RunResult.from_json(result.to_json()) == result
+    # The last step's row and checkpoint are there, and the checkpoint was scored.
+    assert evaluated(kept)[-1] == trainer.step == max(kept.files) == len(kept.rows)
+    assert all(torch.isfinite(value).all() for value in weights(trainer).values())
+    again = make_trainer(**settings, max_steps=200, max_rollbacks=3)
+    again.load(kept.write(str(tmp_path), trainer.step))
+    assert loop.train(again, Kept()).diverged == result.diverged  # it stays over
 
 
 class Leaving(Kept):

@@ -11,7 +11,12 @@ from torch import nn
 
 from pipeline.training.config import TrainConfig
 from pipeline.training.group import Group
-from pipeline.training.optim import FlatGradient, learning_rate, make_optimizer
+from pipeline.training.optim import (
+    FlatGradient,
+    learning_rate,
+    make_optimizer,
+    parameter_names,
+)
 
 
 def config(**changes: Any) -> TrainConfig:
@@ -48,6 +53,60 @@ def test_decay_after_no_epoch_decays_from_the_start() -> None:
     assert [learning_rate(decay, 1, epoch, 0) for epoch in range(3)] == [0.25, 0.125, 0.0625]
 
 
+def test_decay_may_wait_some_epochs_between_factors_and_has_a_lowest_rate() -> None:
+    decay = config(
+        schedule="decay", decay_rate=0.5, decay_after=2, decay_every=3, min_learning_rate=0.1
+    )
+    rates = [learning_rate(decay, 1, epoch, 0) for epoch in (1, 2, 4, 5, 7, 8, 11)]
+    assert rates == [0.5, 0.25, 0.25, 0.125, 0.125, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "decay", "cosine"])
+def test_every_schedule_warms_up(schedule: str) -> None:
+    warm = config(schedule=schedule, warmup_steps=4, decay_after=0, max_steps=100)
+    rates = [learning_rate(warm, step, 0, 100) for step in (1, 2, 3, 4)]
+    assert rates == [0.125, 0.25, 0.375, 0.5]
+    after = learning_rate(warm, 5, 0, 100)
+    assert after == 0.5 if schedule == "constant" else 0.4 < after < 0.5
+
+
+def test_cosine_goes_down_to_the_lowest_rate() -> None:
+    cosine = config(schedule="cosine", max_steps=10, min_learning_rate=0.2)
+    assert learning_rate(cosine, 10, 0, 10) == pytest.approx(0.2, rel=1e-12)
+    assert learning_rate(cosine, 5, 0, 10) == pytest.approx(0.35, rel=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adamw"])
+def test_an_optimiser_has_its_constants(optimizer: str) -> None:
+    given = config(optimizer=optimizer, beta1=0.7, beta2=0.8, eps=1e-3)
+    group = make_optimizer(nn.Linear(2, 1), given).param_groups[0]
+    assert group["eps"] == 1e-3
+    if optimizer != "rmsprop":
+        assert group["betas"] == (0.7, 0.8)
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adamw"])
+def test_matrices_alone_decay_when_asked(optimizer: str) -> None:
+    """Of a gradient of zeros, decay is all there is."""
+    for scope, decays in (("all", True), ("matrices", False)):
+        model = nn.Linear(3, 2)
+        given = config(optimizer=optimizer, weight_decay=0.1, weight_decay_on=scope)
+        made = make_optimizer(model, given)
+        before = {name: value.detach().clone() for name, value in model.named_parameters()}
+        FlatGradient(model, 0)
+        made.step()
+        assert not torch.equal(model.weight, before["weight"])
+        assert torch.equal(model.bias, before["bias"]) is not decays
+
+
+def test_parameters_are_named_in_the_optimisers_order() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    own = ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert parameter_names(model, make_optimizer(model, config())) == own
+    grouped = make_optimizer(model, config(weight_decay_on="matrices"))
+    assert parameter_names(model, grouped) == ["0.weight", "1.weight", "0.bias", "1.bias"]
+
+
 def test_char_rnns_decay_is_the_default() -> None:
     decay = config(schedule="decay")
     rates = [learning_rate(decay, 1, epoch, 0) for epoch in (9, 10, 11)]
@@ -82,8 +141,8 @@ def test_cosine_that_is_all_warm_up_has_an_end() -> None:
 def test_epochs_do_not_matter_to_cosine_nor_steps_to_decay() -> None:
     cosine = config(schedule="cosine", max_steps=10, decay_after=0)
     assert learning_rate(cosine, 3, 50, 10) == learning_rate(cosine, 3, 0, 10)
-    decay = config(schedule="decay", decay_after=2, warmup_steps=9)
-    assert learning_rate(decay, 1, 0, 10) == 0.5
+    decay = config(schedule="decay", decay_after=2)
+    assert learning_rate(decay, 1, 0, 10) == learning_rate(decay, 9, 1, 10) == 0.5
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,14 @@ def test_a_finished_run_is_refused(root: str) -> None:
     assert str(caught.value) == "run one is finished; start a new run, or sample its model."
 
 
+def test_a_run_of_before_a_setting_had_its_default() -> None:
+    before = dataclasses.asdict(config())
+    del before["max_rollbacks"]
+    check_same_settings(before, config())
+    with pytest.raises(InputError, match="this one had --max_rollbacks 10"):
+        check_same_settings(before, config(max_rollbacks=3))
+
+
 def test_a_run_is_resumed_with_its_settings(root: str) -> None:
     write_start(root, "one", hidden_size=16, seed=3)
     with pytest.raises(InputError) as caught:

@@ -8,12 +8,14 @@ import dataclasses
 import getpass
 import json
 import logging
+import math
 import pickle
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+import torch
 import yaml
 
 from pipeline import runs
@@ -21,7 +23,7 @@ from pipeline.corpora import retention
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import Corpus, open_corpus
-from pipeline.errors import DamagedError, InputError
+from pipeline.errors import DamagedError, DivergedError, InputError
 from pipeline.registry.champion import score_on
 from pipeline.registry.fetch import fetch_model, frozen_vocab
 from pipeline.registry.models import Models, corpus_references
@@ -31,13 +33,15 @@ from pipeline.runs import checkpoint_name
 from pipeline.sampler import load_model, sample, stream
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.run import sample_files
+from pipeline.training import loop
 from pipeline.training import run as module
 from pipeline.training.checkpoint import Best
-from pipeline.training.config import ENDS, MAY_CHANGE, settings_digest
+from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig, settings_digest
 from pipeline.training.loop import RunResult
 from pipeline.training.preflight import check_run
 from pipeline.training.run import Publisher, TrainedRun, ensure_trained, run_experiment
-from tests.training.conftest import CONFIG, RUN_ID
+from pipeline.training.trainer import Trainer, Votes
+from tests.training.conftest import CONFIG, RUN_ID, SMALL, Kept
 
 
 def journal(run: str) -> list[dict[str, Any]]:
@@ -404,6 +408,55 @@ def test_a_run_that_fails_is_marked_so(
     with pytest.raises(InputError, match="training diverged"):
         run_experiment(CONFIG, home, "failed", texts_corpus)
     assert status_of(home, "failed") == "FAILED"
+
+
+def test_a_run_that_diverged_ends_in_one_line_once_its_best_model_is_registered(
+    small_root: str, small_corpus: Corpus, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It learns for a while; then its weights are spoilt before every step."""
+    config = TrainConfig(**{**SMALL, "max_rollbacks": 2})
+
+    def run_training(config: TrainConfig, root: str, run_id: str, *_: Any) -> RunResult:
+        trainer = Trainer(config, small_corpus, torch.device("cpu"))
+        real_step = trainer.train_step
+
+        def spoilt(votes: Votes) -> Any:
+            if trainer.step >= 12:
+                trainer.model.head.weight.data.fill_(math.nan)
+            return real_step(votes)
+
+        monkeypatch.setattr(trainer, "train_step", spoilt)
+        result = loop.train(trainer, kept)
+        for step in kept.files:
+            kept.write(runs.run_url(root, run_id), step)
+        return result
+
+    monkeypatch.setattr(module, "check_resources", lambda config: None)
+    monkeypatch.setattr(module, "run_training", run_training)
+    with pytest.raises(DivergedError) as caught:
+        run_experiment(config, small_root, "wild", small_corpus)
+    text = str(caught.value)
+    assert text.startswith("training diverged at step 15 after 2 rollbacks: loss nan")
+    assert "The best model of before, of step 10, is models:/wild/1; " in text
+    assert "\n" not in text
+    assert status_of(small_root, "wild") == "FAILED"
+    tracking = Tracking(small_root)
+    (run,) = tracking.client.search_runs([tracking.experiment("wild")])
+    history = tracking.client.get_metric_history(run.info.run_id, "rollbacks")
+    assert [(each.step, each.value) for each in history] == [(13, 1.0), (14, 2.0), (15, 3.0)]
+    end = json.loads(next(Path(small_root, "runs").glob("*/run.json")).read_text())
+    assert end["diverged"].startswith("training diverged at step 15")
+    assert end["rollbacks"] == 3
+
+
+def test_a_run_that_diverged_before_any_good_evaluation_says_so(
+    small_root: str, small_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = dataclasses.replace(RESULT, diverged="training diverged at step 3")
+    monkeypatch.setattr(module, "check_resources", lambda config: None)
+    monkeypatch.setattr(module, "run_training", lambda *_: result)
+    with pytest.raises(DivergedError, match="step 3, before any evaluation was good; no model"):
+        run_experiment(TrainConfig(**SMALL), small_root, "hopeless", small_corpus)
 
 
 def test_a_run_without_an_evaluation_has_nothing_to_register(

@@ -94,6 +94,11 @@ def test_the_driver_shows_what_is_told_and_the_end(
     assert caplog.messages.count("train m: 3 of 3") == 1
 
 
+def test_a_rollback_is_noted() -> None:
+    row = {"epoch": 0, "train_loss": None, "rolled_back_to": 1200, "chars_per_sec": 5.0}
+    assert note(row) == "epoch 0, rolled back to step 1,200, 5 chars/s"
+
+
 def test_a_run_that_told_nothing_shows_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "unreasonable")
     StandingWatch(lambda: None, "m").stop()

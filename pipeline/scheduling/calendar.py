@@ -22,6 +22,9 @@ from cronsim import CronSim, CronSimError
 from pipeline.errors import InputError
 from pipeline.scheduling.config import Schedule
 
+# Clocks of machines differ by seconds. What lies further ahead of now, a wrong clock has written.
+AHEAD = timedelta(hours=1)
+
 _FORMAT = "%Y%m%dT%H%M%SZ"
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)

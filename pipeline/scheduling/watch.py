@@ -10,7 +10,11 @@ from typing import NoReturn
 
 from pipeline.progress import duration
 from pipeline.scheduling.calendar import utc_now
-from pipeline.scheduling.ledger import Attempt, Entry, Ledger
+from pipeline.scheduling.ledger import Ledger
+from pipeline.scheduling.records import (
+    Attempt,
+    Entry,
+)
 from pipeline.scheduling.scheduler import Jobs, Scheduler
 
 log = logging.getLogger("unreasonable")

@@ -18,7 +18,10 @@ import mlflow
 import pytest
 
 import jobs.schedule
-from pipeline.scheduling.ledger import Ledger, Outcome
+from pipeline.scheduling.ledger import Ledger
+from pipeline.scheduling.records import (
+    Outcome,
+)
 from tests.scheduling.pretend import attempt
 
 HOUSE = Path(__file__).parent.parent.parent

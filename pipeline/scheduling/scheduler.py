@@ -78,21 +78,33 @@ class Scheduler:
     """jobs of firings ahead of now that have been reported"""
 
     def look(self, now: datetime) -> None:
-        """One look at every corpus."""
-        # Each corpus once, in the order of the file.
-        for corpus in dict.fromkeys(schedule.corpus for schedule in self.schedules):
+        """One look at every corpus, in the order of the file.
+
+        A corpus that cannot be looked at keeps no other waiting: its error is raised in the end.
+        """
+        failed: list[Exception] = []
+        corpora = list(dict.fromkeys(schedule.corpus for schedule in self.schedules))
+        # Whoever is told may be slow to answer. So telling comes last.
+        for step in (self._look_at, self._tell_of_failures):
+            for corpus in corpora:
+                try:
+                    step(corpus, now)
+                except Exception as error:  # stores and clusters have exceptions of their own
+                    failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _look_at(self, corpus: str, now: datetime) -> None:
+        history = self.ledger.history(corpus)
+        if history.last and history.is_busy:
+            self._follow(history.last)
             history = self.ledger.history(corpus)
-            if history.last and history.is_busy:
-                self._follow(history.last)
-                history = self.ledger.history(corpus)
-            if not history.is_busy:
-                attempt = self._next(corpus, history, now)
-                if attempt:
-                    self._submit(attempt)
-                self.ledger.fold(corpus, history)
-        # Whoever is told may be slow to answer. So this comes last.
-        for corpus in dict.fromkeys(schedule.corpus for schedule in self.schedules):
-            self._tell_of_failures(corpus, now)
+        if history.is_busy:
+            return
+        attempt = self._next(corpus, history, now)
+        if attempt:
+            self._submit(attempt)
+        self.ledger.fold(corpus, history)
 
     def run_now(self, name: str, now: datetime) -> Attempt:
         """Submit a build of a schedule as if it fired now. InputError when its corpus is busy."""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError
+from pipeline.errors import DamagedError, InputError
 from pipeline.scheduling import ledger as ledger_module
 from pipeline.scheduling import scheduler as module
 from pipeline.scheduling.history import History
@@ -137,6 +137,17 @@ def test_a_busy_corpus_keeps_no_other_waiting(tmp_path: Path) -> None:
     scheduler.run_now("a", START)
     scheduler.look(START + MINUTE)
     assert [attempt.corpus for attempt in cluster.known.values()] == ["pystdlib", "names"]
+
+
+def test_a_damaged_ledger_of_one_corpus_keeps_no_other_waiting(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("a"), plan("z", recipe="names"))
+    scheduler.look(START)
+    folder = tmp_path / "schedules" / "pystdlib"
+    folder.mkdir(parents=True)
+    (folder / "000001.json").write_text("{")
+    with pytest.raises(DamagedError, match=r"pystdlib/000001\.json is not JSON"):
+        scheduler.look(START + MINUTE)
+    assert [attempt.corpus for attempt in cluster.known.values()] == ["names"]
 
 
 def test_what_has_waited_longest_is_built_first(tmp_path: Path) -> None:
@@ -804,3 +815,63 @@ def test_whatever_happens_no_attempt_runs_twice_and_none_overlap(
         attempts = [entry.attempt for entry in found]
         assert len({(each.instant, each.stage, each.tried) for each in attempts}) == len(found)
     assert len(cluster.runs) == len(set(cluster.runs))
+
+
+@given(
+    st.lists(
+        st.sampled_from(["look", "look2", "cold", "run", "fail", "lose", "wrong clock"]),
+        min_size=30,
+        max_size=60,
+    )
+)
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_folding_loses_and_doubles_nothing(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("ledger")
+    now = START
+    one, cluster = scheduler_at(
+        folder, plan("a", retry_after_s=0.0), plan("b", cron="*/3 * * * *", train={})
+    )
+    two = Scheduler(one.schedules, Ledger(str(folder)), cluster, one.root)
+    one.look(now)
+    submitted: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger_module, "KEPT", 2)
+        for step in steps:
+            now += MINUTE
+            if step == "look":
+                one.look(now)
+            elif step == "look2":
+                two.look(now)
+            elif step == "cold":  # as --once does
+                Scheduler(one.schedules, Ledger(str(folder)), cluster, one.root).look(now)
+            elif step == "wrong clock":
+                one.look(now.replace(year=2031))
+            elif step in ("run", "fail"):
+                status = SUCCEEDED if step == "run" else FAILED
+                cluster.run(status, BUILT if step == "run" else BROKEN)
+            else:
+                cluster.lose_head()
+            submitted += [job for job in cluster.known if job not in submitted]
+            histories = [
+                ledger.history("pystdlib")
+                for ledger in (one.ledger, two.ledger, Ledger(str(folder)))
+            ]
+            assert histories[0] == histories[1] == histories[2]
+            history = histories[0]
+            numbers = [entry.attempt.number for entry in history.entries]
+            assert numbers == list(range(history.next_number - len(numbers), history.next_number))
+            folded = [
+                count
+                for summary in history.summaries
+                for outcomes in summary.counts.values()
+                for count in outcomes.values()
+            ]
+            assert sum(folded) + len(numbers) == history.next_number - 1
+            assert all(entry.ended for entry in history.entries[:-1])
+    assert len(cluster.runs) == len(set(cluster.runs))
+    # A number is submitted once, under one id.
+    assert len({job.rpartition("-")[2] for job in submitted}) == len(submitted)

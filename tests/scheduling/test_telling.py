@@ -18,7 +18,7 @@ import pytest
 from pipeline.scheduling import telling as module
 from pipeline.scheduling.records import FAILED, Ended, Entry
 from pipeline.scheduling.telling import MAX_WAIT_S, TELL_FOR_S, Telling, message, tell
-from tests.scheduling.pretend import BROKEN, attempt
+from tests.scheduling.pretend import BROKEN, MINUTE, START, attempt, plan, scheduler_at
 
 ENDED = 5000.0
 ENTRY = Entry(attempt(tried=2), None, Ended(time=ENDED, by="w", status=FAILED, outcome=BROKEN))
@@ -150,3 +150,23 @@ def test_a_command_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "_TIMEOUT_S", 0.2)
     script.write_text("import time; time.sleep(60)")
     assert "ran for more than" in tell(f"{sys.executable} {script}", MESSAGE)
+
+
+def test_a_scheduler_tells_a_server_until_it_hears(server: Server, tmp_path: Path) -> None:
+    failing = plan("nightly", retries=0, on_failure=server.url, cron="1 12 * * *")
+    scheduler, cluster = scheduler_at(tmp_path, failing)
+    server.answers = [500]
+    scheduler.look(START)
+    scheduler.look(START + MINUTE)
+    cluster.run(FAILED, BROKEN)
+    for _ in range(3):
+        scheduler.look(START + MINUTE)
+    assert len(server.heard) == 1  # it is not asked again at once
+    scheduler.look(START + 2 * MINUTE)
+    scheduler.look(START + 20 * MINUTE)
+    said = [json.loads(body) for _, _, body in server.heard]
+    assert [each["job_id"] for each in said] == ["nightly-20260501T120100Z-build-0-pystdlib-1"] * 2
+    assert (tmp_path / "schedules" / "pystdlib" / "000001.told.json").exists()
+    assert "secret-hook" not in "".join(
+        path.read_text() for path in (tmp_path / "schedules").rglob("*.json")
+    )

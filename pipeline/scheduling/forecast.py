@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from pipeline.scheduling.calendar import next_firing
+from pipeline.scheduling.calendar import AHEAD, next_firing
 from pipeline.scheduling.config import BUILD, TRAIN, Schedule
 from pipeline.scheduling.history import History
 from pipeline.scheduling.ledger import Ledger
@@ -110,7 +110,8 @@ class _ReadingLedger(Ledger):
 
     def known_since(self, schedule: str, now: float) -> float:
         """A schedule that nobody has seen is seen now, and owes nothing from before."""
-        return max(self._believed(schedule, now), default=now)
+        believed = [time for time in self._known(schedule) if time <= now + AHEAD.total_seconds()]
+        return max(believed, default=now)
 
 
 class _Silent(Telling):

@@ -62,7 +62,7 @@ class Ledger:
         self.writer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._ended: dict[tuple[str, int], Entry] = {}
         self._summaries: dict[str, Summary] = {}
-        self._since: dict[str, float] = {}
+        self._since: dict[str, list[float]] = {}
 
     def history(self, corpus: str) -> History:
         """A corpus's attempts. Of what has ended, only what this ledger has not seen is read."""
@@ -134,10 +134,14 @@ class Ledger:
 
         What a wrong clock recorded far ahead of now is set aside, and `now` recorded beside it.
         """
-        believed = self._believed(schedule, now)
+        # These files never change, so what has been read and can be believed needs no listing.
+        believed = _believed(self._since.get(schedule, []), now)
         if believed:
             return max(believed)
         known = self._known(schedule)
+        believed = _believed(known, now)
+        if believed:
+            return max(believed)
         if known:
             ahead = datetime.fromtimestamp(min(known)).astimezone()
             log.warning(
@@ -150,19 +154,14 @@ class Ledger:
         self._create(url, {"by": self.writer, "time": now})
         return float(self._read(url)["time"])
 
-    def _believed(self, schedule: str, now: float) -> list[float]:
-        return [time for time in self._known(schedule) if time <= now + AHEAD.total_seconds()]
-
     def _known(self, schedule: str) -> list[float]:
         """All that is recorded of since when a schedule is known, the oldest record first."""
         folder = storage.join(self.url, KNOWN)
         files = set(storage.names(folder))
         found: list[float] = []
         while (file := known_file(schedule, len(found))) in files:
-            url = storage.join(folder, file)
-            if url not in self._since:
-                self._since[url] = float(self._read(url)["time"])
-            found.append(self._since[url])
+            found.append(float(self._read(storage.join(folder, file))["time"]))
+        self._since[schedule] = found
         return found
 
     def _files(self, corpus: str) -> list[str]:
@@ -245,6 +244,11 @@ class Ledger:
         # Indented and sorted: people read these files too.
         text = json.dumps(value, indent=1, sort_keys=True)
         return storage.create(url, f"{text}\n".encode())
+
+
+def _believed(times: list[float], now: float) -> list[float]:
+    """Those of some instants that are not far ahead of now."""
+    return [time for time in times if time <= now + AHEAD.total_seconds()]
 
 
 def _damaged(what: str, error: Exception) -> DamagedError:

@@ -8,11 +8,13 @@ import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline import storage
 from pipeline.errors import DamagedError, InputError
 from pipeline.scheduling import ledger as ledger_module
 from pipeline.scheduling import scheduler as module
@@ -404,6 +406,32 @@ def test_a_failure_whose_place_a_later_firing_took_is_told(tmp_path: Path) -> No
 
 
 # ---- a long row
+
+
+def test_a_look_at_rest_lists_each_corpus_once_and_reads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("a"), plan("b", cron="0 3 * * *"))
+    scheduler.look(START)
+    for minute in range(1, 25):
+        scheduler.look(START + minute * MINUTE)
+        cluster.run()
+    scheduler.look(START + 24 * MINUTE)
+    asked: list[tuple[str, str]] = []
+
+    def noting(name: str) -> None:
+        real = getattr(storage, name)
+
+        def ask(url: str) -> Any:
+            asked.append((name, Path(url).name))
+            return real(url)
+
+        monkeypatch.setattr(storage, name, ask)
+
+    noting("names")
+    noting("read_json")
+    scheduler.look(START + 24 * MINUTE)
+    assert asked == [("names", "pystdlib")]
 
 
 def test_a_year_of_attempts_is_folded_and_decides_the_same(

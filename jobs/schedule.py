@@ -24,10 +24,7 @@ from pipeline.scheduling.ledger import Ledger
 from pipeline.scheduling.load import load_schedules
 from pipeline.scheduling.overview import ScheduleRow, overview, table
 from pipeline.scheduling.perform import ClusterJobs, perform
-from pipeline.scheduling.records import (
-    Attempt,
-    Outcome,
-)
+from pipeline.scheduling.records import Attempt, Outcome
 from pipeline.scheduling.scheduler import Scheduler
 from pipeline.scheduling.watch import run_to_end, watch
 

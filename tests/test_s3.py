@@ -26,10 +26,7 @@ from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.run import sample_files
 from pipeline.sampling.writer import Writer
 from pipeline.scheduling.ledger import Ledger
-from pipeline.scheduling.records import (
-    Attempt,
-    Outcome,
-)
+from pipeline.scheduling.records import Attempt, Outcome
 from tests.jobs.conftest import process
 from tests.registering import checkpoint, with_database
 from tests.servers import free_port, running

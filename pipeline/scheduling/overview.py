@@ -10,11 +10,7 @@ from pipeline.progress import duration
 from pipeline.scheduling.calendar import next_firing
 from pipeline.scheduling.config import Schedule
 from pipeline.scheduling.ledger import Ledger
-from pipeline.scheduling.records import (
-    RUNNING,
-    SUBMITTED,
-    SUCCEEDED,
-)
+from pipeline.scheduling.records import RUNNING, SUBMITTED, SUCCEEDED
 
 NEVER = "never"  # the status of a schedule without an attempt
 _HEADINGS = ("schedule", "corpus", "next", "last", "came out", "age")

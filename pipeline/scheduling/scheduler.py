@@ -20,14 +20,7 @@ from pipeline.scheduling.calendar import AHEAD, instant, latest_firing, stamp
 from pipeline.scheduling.config import BUILD, TRAIN, Schedule
 from pipeline.scheduling.history import History
 from pipeline.scheduling.ledger import Ledger
-from pipeline.scheduling.records import (
-    FAILED,
-    LOST,
-    SUCCEEDED,
-    Attempt,
-    Entry,
-    Outcome,
-)
+from pipeline.scheduling.records import FAILED, LOST, SUCCEEDED, Attempt, Entry, Outcome
 from pipeline.scheduling.telling import Telling
 
 log = logging.getLogger("unreasonable")

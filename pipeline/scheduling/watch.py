@@ -11,10 +11,7 @@ from typing import NoReturn
 from pipeline.progress import duration
 from pipeline.scheduling.calendar import utc_now
 from pipeline.scheduling.history import History
-from pipeline.scheduling.records import (
-    Attempt,
-    Entry,
-)
+from pipeline.scheduling.records import Attempt, Entry
 from pipeline.scheduling.scheduler import Jobs, Scheduler
 
 log = logging.getLogger("unreasonable")

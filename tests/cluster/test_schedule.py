@@ -19,9 +19,7 @@ import pytest
 
 import jobs.schedule
 from pipeline.scheduling.ledger import Ledger
-from pipeline.scheduling.records import (
-    Outcome,
-)
+from pipeline.scheduling.records import Outcome
 from tests.scheduling.pretend import attempt
 
 HOUSE = Path(__file__).parent.parent.parent

@@ -13,15 +13,7 @@ from pipeline import storage
 from pipeline.errors import DamagedError, InputError
 from pipeline.scheduling import ledger as module
 from pipeline.scheduling.ledger import Ledger
-from pipeline.scheduling.records import (
-    FAILED,
-    LOST,
-    SUCCEEDED,
-    Ended,
-    Entry,
-    Outcome,
-    Started,
-)
+from pipeline.scheduling.records import FAILED, LOST, SUCCEEDED, Ended, Entry, Outcome, Started
 from tests.scheduling.pretend import BROKEN, BUILT, attempt
 
 KEPT = 5  # attempts that keep their files, here

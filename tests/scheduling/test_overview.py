@@ -10,12 +10,7 @@ import pytest
 from pipeline.scheduling import ledger as module
 from pipeline.scheduling.ledger import Ledger
 from pipeline.scheduling.overview import ScheduleRow, overview, table
-from pipeline.scheduling.records import (
-    FAILED,
-    LOST,
-    SUCCEEDED,
-    Outcome,
-)
+from pipeline.scheduling.records import FAILED, LOST, SUCCEEDED, Outcome
 from tests.scheduling.pretend import BROKEN, attempt, plan
 
 NOW = datetime(2026, 5, 1, 12, 0, 30, tzinfo=UTC)

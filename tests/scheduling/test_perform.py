@@ -12,10 +12,7 @@ from pipeline.errors import InputError
 from pipeline.scheduling import perform as module
 from pipeline.scheduling.ledger import Ledger
 from pipeline.scheduling.perform import ClusterJobs, perform
-from pipeline.scheduling.records import (
-    Attempt,
-    Outcome,
-)
+from pipeline.scheduling.records import Attempt, Outcome
 from pipeline.scheduling.scheduler import JobState
 from tests.scheduling.pretend import attempt
 

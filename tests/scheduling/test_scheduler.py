@@ -20,13 +20,7 @@ from pipeline.scheduling import ledger as ledger_module
 from pipeline.scheduling import scheduler as module
 from pipeline.scheduling.history import History
 from pipeline.scheduling.ledger import Ledger
-from pipeline.scheduling.records import (
-    FAILED,
-    LOST,
-    SUCCEEDED,
-    Entry,
-    Outcome,
-)
+from pipeline.scheduling.records import FAILED, LOST, SUCCEEDED, Entry, Outcome
 from pipeline.scheduling.scheduler import Scheduler
 from pipeline.scheduling.telling import Telling
 from tests.scheduling.pretend import (

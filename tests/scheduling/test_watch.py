@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.scheduling.records import (
-    FAILED,
-    SUCCEEDED,
-)
+from pipeline.scheduling.records import FAILED, SUCCEEDED
 from pipeline.scheduling.scheduler import Scheduler
 from pipeline.scheduling.watch import run_to_end, watch
 from tests.scheduling.pretend import BROKEN, BUILT, START, Cluster, plan, scheduler_at

@@ -9,6 +9,10 @@ from typing import Any
 from cluster.connect import FORWARDED, ConnectionFailedError, refusal
 
 _HOUSE = Path(__file__).parent.parent
+# What a job needs of the folder that holds the code: of a checkout, or of an installed package,
+# where all of site-packages lies beside it. Patterns as in .gitignore, the last that fits decides;
+# the folder itself, ".", must stay, or Ray sends nothing at all.
+_EXCLUDES = ("/*", "!/.", "!/pipeline", "!/jobs", "!/cluster", "__pycache__/")
 # What a job needs to know of the one who submits it. Secrets stay at home: a job's environment is
 # shown in the dashboard.
 _FORWARDED = (*FORWARDED, "MLFLOW_TRACKING_URI", "UNREASONABLE_SHARED_ROOT")
@@ -44,7 +48,11 @@ class RayJobs:
         if self.has_ended(job_id) is not None:
             return
         environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-        runtime = {"working_dir": str(_HOUSE), "env_vars": environment}
+        runtime = {
+            "working_dir": str(_HOUSE),
+            "excludes": list(_EXCLUDES),
+            "env_vars": environment,
+        }
         try:
             self.client.submit_job(entrypoint=entrypoint, submission_id=job_id, runtime_env=runtime)
         except Exception as error:

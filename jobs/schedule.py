@@ -20,10 +20,11 @@ from jobs.command import late
 from jobs.ending import conclude, show_table
 from pipeline import storage
 from pipeline.scheduling.calendar import utc_now
-from pipeline.scheduling.ledger import Attempt, Ledger, Outcome
+from pipeline.scheduling.ledger import Ledger
 from pipeline.scheduling.load import load_schedules
 from pipeline.scheduling.overview import ScheduleRow, overview, table
 from pipeline.scheduling.perform import ClusterJobs, perform
+from pipeline.scheduling.records import Attempt, Outcome
 from pipeline.scheduling.scheduler import Scheduler
 from pipeline.scheduling.watch import run_to_end, watch
 

@@ -25,7 +25,8 @@ from pipeline.model.artifact import read_artifact
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.run import sample_files
 from pipeline.sampling.writer import Writer
-from pipeline.scheduling.ledger import Attempt, Ledger, Outcome
+from pipeline.scheduling.ledger import Ledger
+from pipeline.scheduling.records import Attempt, Outcome
 from tests.jobs.conftest import process
 from tests.registering import checkpoint, with_database
 from tests.servers import free_port, running

@@ -1,30 +1,112 @@
-"""When a schedule fires: cron expressions with time zones, by APScheduler's CronTrigger.
+"""When a schedule fires: crontab's expressions in time zones. All instants come and go in UTC.
 
-All instants that come and go are in UTC.
+cronsim walks through the local times that an expression names, on a clock that never changes. Here
+they become instants, by the rule of Debian's cron:
+
+- An expression that names its hours and minutes (neither field begins with *) fires once for each
+  local time. One that the clocks skip is made up for at the first instant behind the gap; one that
+  they show twice counts the first time.
+- Any other expression (every 15 minutes, every hour) fires whenever the clock on the wall reads a
+  time that it names: in a skipped hour never, in a repeated hour both times.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from apscheduler.triggers.cron import CronTrigger
+from cronsim import CronSim, CronSimError
 
 from pipeline.errors import InputError
 from pipeline.scheduling.config import Schedule
 
-# How far back the latest firing is looked for, nearest first. A wider window is tried only when the
-# narrower one held no firing: of a schedule that fires every minute at most 2 hours are walked
-# through, 120 steps, however long no scheduler ran.
-_WINDOWS = (timedelta(hours=2), timedelta(days=2), timedelta(days=40), timedelta(days=400))
+# Clocks of machines differ by seconds. What lies further ahead of now, a wrong clock has written.
+AHEAD = timedelta(hours=1)
+
 _FORMAT = "%Y%m%dT%H%M%SZ"
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
+_NONE = timedelta(0)
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def trigger(schedule: Schedule) -> CronTrigger:
+@dataclass(frozen=True)
+class Trigger:
+    """An expression and its time zone."""
+
+    cron: str
+    zone: ZoneInfo
+
+    @property
+    def names_its_times(self) -> bool:
+        """Whether each firing has a time of its own: none may be lost, and none doubled."""
+        minute, hour, *_ = self.cron.split()
+        return not minute.startswith("*") and not hour.startswith("*")
+
+    def next(self, after: datetime) -> datetime | None:
+        """The first firing after an instant; None where none comes within 50 years."""
+        # Where clocks go back soon, local times that have been shown are shown again.
+        back = max(self._offset(after) - self._offset(after + _DAY), _NONE)
+        found: list[datetime] = []
+        for local in _walk(self.cron, self._local(after) - back):
+            firings = self._firings(local)
+            found += [firing for firing in firings if firing > after]
+            # Later local times are shown later for the first time.
+            if firings and firings[0] > after:
+                break
+        return min(found, default=None)
+
+    def latest(self, now: datetime) -> datetime | None:
+        """The last firing up to an instant, itself included; None where none was for 50 years."""
+        here = self._local(now)
+        # Where clocks went back lately, local times ahead of now's have been shown before.
+        ahead = max(self._offset(now - _DAY) - self._offset(now), _NONE)
+        found: list[datetime] = []
+        for local in _walk(self.cron, here + ahead + _SECOND, backwards=True):
+            found += [firing for firing in self._firings(local) if firing <= now]
+            if found and local <= here:
+                break
+        return max(found, default=None)
+
+    def _firings(self, local: datetime) -> list[datetime]:
+        """The instants at which a local time that the expression names fires: none, one or two."""
+        first = self._instant(local, fold=0)
+        second = self._instant(local, fold=1)
+        if self._local(first) == local:
+            is_repeated = first != second
+            return [first, second] if is_repeated and not self.names_its_times else [first]
+        # A skipped time, read by the clock from before the gap, lies behind the gap; by the clock
+        # from behind the gap, before it (PEP 495).
+        return [self._end_of_gap(second, first)] if self.names_its_times else []
+
+    def _end_of_gap(self, before: datetime, behind: datetime) -> datetime:
+        """The instant between two others at which the clocks change."""
+        old = self._offset(before)
+        while behind - before > _SECOND:
+            middle = (before + (behind - before) / 2).replace(microsecond=0)
+            if self._offset(middle) == old:
+                before = middle
+            else:
+                behind = middle
+        return behind
+
+    def _offset(self, instant: datetime) -> timedelta:
+        return instant.astimezone(self.zone).utcoffset() or _NONE
+
+    def _local(self, instant: datetime) -> datetime:
+        """What the clock on the wall reads, without its zone and to the second."""
+        return instant.astimezone(self.zone).replace(tzinfo=None, fold=0, microsecond=0)
+
+    def _instant(self, local: datetime, fold: int) -> datetime:
+        return local.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)
+
+
+def trigger(schedule: Schedule) -> Trigger:
     """The schedule's trigger. InputError for an expression or a time zone that is none."""
     try:
         zone = ZoneInfo(schedule.timezone)
@@ -33,51 +115,39 @@ def trigger(schedule: Schedule) -> CronTrigger:
             f"schedule {schedule.name}: no time zone {schedule.timezone!r}; "
             "give one such as Europe/Berlin."
         ) from None
+    fields = len(schedule.cron.split())
     try:
-        return CronTrigger.from_crontab(str(schedule.cron), timezone=zone)
-    except ValueError as error:
+        # cronsim reads a sixth field as seconds. crontab has none.
+        if fields != 5:
+            raise CronSimError(f"{fields} fields")
+        CronSim(schedule.cron, datetime(2000, 1, 1))
+    except CronSimError as error:
         raise InputError(
             f"schedule {schedule.name}: cron {schedule.cron!r}: {error}. "
-            "Give five fields: 0 3 * * sun."
+            "Give five fields as in crontab, of a time that comes: 0 3 * * sun."
         ) from None
+    return Trigger(schedule.cron, zone)
 
 
 def next_firing(schedule: Schedule, after: datetime) -> datetime | None:
-    """The first firing after an instant; None for one that never comes, such as 30 February."""
-    return _next(trigger(schedule), after)
+    """The first firing after an instant; None for one that never comes."""
+    return trigger(schedule).next(after)
 
 
 def latest_firing(schedule: Schedule, after: datetime, now: datetime) -> datetime | None:
-    """The last firing in (after, now]; None when there was none, or none in the last 400 days.
+    """The last firing in (after, now], None when there was none.
 
     However many were missed, only this one is caught up.
     """
-    fires = trigger(schedule)
-    for window in _WINDOWS:
-        start = max(after, now - window)
-        latest = None
-        firing = _next(fires, start)
-        while firing and firing <= now:
-            latest = firing
-            firing = _next(fires, firing)
-        if latest or start == after:
-            return latest
-    return None
+    latest = trigger(schedule).latest(now)
+    return latest if latest and latest > after else None
 
 
-def _next(fires: CronTrigger, after: datetime) -> datetime | None:
-    """The trigger's first instant strictly after another.
-
-    In the night that has an hour twice, a time within it may fire twice, an instant each.
-    """
-    # APScheduler answers with a firing at or after the instant it is asked for.
-    moment = (after + timedelta(microseconds=1)).astimezone(fires.timezone)
-    # On the day after clocks go forward, APScheduler 3.11 skips what fires in the day's first hour:
-    # it steps 24 hours there. So the two coming midnights are asked too, and the earliest counts.
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    starts = [moment, midnight + timedelta(days=1), midnight + timedelta(days=2)]
-    firings = [fires.get_next_fire_time(None, start) for start in starts]
-    return min((firing.astimezone(UTC) for firing in firings if firing), default=None)
+def _walk(cron: str, start: datetime, backwards: bool = False) -> Iterator[datetime]:
+    """The local times that an expression names, after a time or before it."""
+    # Without a time zone cronsim changes no clocks. With one, version 2.8 loses firings: of
+    # `* 3 * * *` on Lord Howe, where clocks change by half an hour, and of Cairo's first hour.
+    yield from CronSim(cron, start, reverse=backwards)
 
 
 def stamp(instant: datetime) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pipeline.errors import InputError
@@ -15,7 +17,7 @@ TRAIN = "train"
 
 MAX_RETRIES = 20
 MAX_RETRY_AFTER_S = 86_400  # a day
-_TEXTS = ("name", "cron", "recipe", "timezone", "scale")
+_TEXTS = ("name", "cron", "recipe", "timezone", "scale", "on_failure")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")  # a schedule's name is part of its jobs' ids
 
 
@@ -37,6 +39,9 @@ class Schedule:
     """times a failed build or training is tried again"""
     retry_after_s: float = 60.0
     """seconds before the first of these; each further one waits twice as long"""
+    on_failure: str = ""
+    """whom to tell of a firing that failed and is not tried again: a URL that gets a JSON POST, or
+    a command that reads the JSON"""
 
     def __post_init__(self) -> None:
         for option in _TEXTS:
@@ -59,6 +64,7 @@ class Schedule:
                 f"schedule {self.name}: retry_after_s is {self.retry_after_s}; "
                 f"it must be from 0 to {MAX_RETRY_AFTER_S:,}."
             )
+        self._check_on_failure()
         for option, flags in (("build", self.build), ("train", self.train or {})):
             if not isinstance(flags, dict) or not all(isinstance(key, str) for key in flags):
                 raise InputError(
@@ -66,9 +72,24 @@ class Schedule:
                     "such as {num_workers: 2}."
                 )
 
-    @property
+    def _check_on_failure(self) -> None:
+        """Refuse what cannot be told anything, before a failure finds out."""
+        try:
+            words = shlex.split(self.on_failure)
+        except ValueError as error:
+            raise InputError(f"schedule {self.name}: on_failure is no command: {error}.") from None
+        if self.on_failure and not words:
+            raise InputError(f"schedule {self.name}: on_failure is blank; leave it out.")
+        is_other_url = "://" in self.on_failure.partition(" ")[0]
+        if is_other_url and not self.on_failure.startswith(("http://", "https://")):
+            raise InputError(
+                f"schedule {self.name}: on_failure must be an http or https URL, or a command."
+            )
+
+    @cached_property
     def corpus(self) -> str:
         """The corpus that is rebuilt. Two builds of one corpus never run at once."""
+        # The recipe is read once, not at every look.
         named = self.build.get("name")
         return str(named or load_recipe(self.recipe, self.scale)["corpus"]["name"])
 

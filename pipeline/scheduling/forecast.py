@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from pipeline import storage
-from pipeline.scheduling.calendar import next_firing
+from pipeline.scheduling.calendar import AHEAD, next_firing
 from pipeline.scheduling.config import BUILD, TRAIN, Schedule
-from pipeline.scheduling.ledger import KNOWN, Attempt, Ledger
+from pipeline.scheduling.history import History
+from pipeline.scheduling.ledger import Ledger
+from pipeline.scheduling.records import Attempt, Entry
 from pipeline.scheduling.scheduler import JobState, Scheduler
+from pipeline.scheduling.telling import Telling
 
 FIRINGS_SHOWN = 3
 
@@ -71,7 +73,7 @@ def forecast(
     """
     ledger = _ReadingLedger(root)
     jobs = _Recorder()
-    scheduler = Scheduler(schedules, ledger, jobs, root)
+    scheduler = Scheduler(schedules, ledger, jobs, root, _Silent())
     if run_now:
         scheduler.run_now(run_now, now)
     else:
@@ -99,10 +101,25 @@ class _ReadingLedger(Ledger):
         del attempt
         return True
 
+    def fold(self, corpus: str, history: History) -> None:
+        del corpus, history
+
+    def tell(self, attempt: Attempt) -> bool:
+        del attempt
+        return True
+
     def known_since(self, schedule: str, now: float) -> float:
         """A schedule that nobody has seen is seen now, and owes nothing from before."""
-        url = storage.join(self.url, KNOWN, f"{schedule}.json")
-        return float(self._read(url)["time"]) if storage.exists(url) else now
+        believed = [time for time in self._known(schedule) if time <= now + AHEAD.total_seconds()]
+        return max(believed, default=now)
+
+
+class _Silent(Telling):
+    """Tells nobody anything."""
+
+    def tell(self, on_failure: str, entry: Entry, now: datetime) -> bool:
+        del on_failure, entry, now
+        return False
 
 
 class _Recorder:
@@ -126,7 +143,6 @@ class _Recorder:
 def _row(schedule: Schedule, ledger: Ledger, root: str, now: datetime) -> ScheduleForecast:
     build = schedule.command(BUILD, root)
     train = schedule.command(TRAIN, root, f"{schedule.corpus}@VERSION")
-    entries = ledger.entries(schedule.corpus)
     return ScheduleForecast(
         schedule=schedule.name,
         corpus=schedule.corpus,
@@ -137,7 +153,7 @@ def _row(schedule: Schedule, ledger: Ledger, root: str, now: datetime) -> Schedu
         train="" if schedule.train is None else shlex.join(train),
         # The schedule's own flags may name another root; the last one on the line counts.
         root=build[len(build) - build[::-1].index("--root")],
-        busy=bool(entries) and entries[-1].ended is None,
+        busy=ledger.history(schedule.corpus).is_busy,
     )
 
 

@@ -3,6 +3,8 @@
     <root>/schedules/<corpus>/000017.json            an attempt: schedule, instant, stage, try
     <root>/schedules/<corpus>/000017.started.json    by the job itself, before it does anything
     <root>/schedules/<corpus>/000017.ended.json      how it came out
+    <root>/schedules/<corpus>/000017.told.json       that the schedule's on_failure was told of it
+    <root>/schedules/<corpus>/summary.2026.000120.json   the year's attempts up to number 120
     <root>/schedules/.known/<schedule>.json          since when a schedule is known
 
 Each file is created only where it is not there, and never changed. A corpus's attempts are a
@@ -10,162 +12,45 @@ numbered row. Number n + 1 can be created once, by one scheduler, and only when 
 two builds of one corpus overlap, and nothing is submitted twice. A job that finds its own start
 recorded does nothing. So nothing runs twice either, even if an id was submitted again after its
 cluster was lost.
+
+What has ended never changes, so a ledger reads it once. Old attempts are folded into a summary of
+their year: first the summary appears, and a later look removes their files.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import socket
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from pipeline import storage
 from pipeline.errors import DamagedError, InputError
+from pipeline.scheduling.calendar import AHEAD
+from pipeline.scheduling.files import (
+    attempt_file,
+    folded_files,
+    known_file,
+    newest_summaries,
+    number_of,
+    summary_file,
+)
+from pipeline.scheduling.history import History, Summary, by_year, fold
+from pipeline.scheduling.records import FORMAT, Attempt, Ended, Entry, Outcome, Started
 
-FORMAT = 1
+log = logging.getLogger("unreasonable")
+
 FOLDER = "schedules"
 KNOWN = ".known"
-
-# How an attempt can have ended. LOST: with the cluster it ran on.
-SUCCEEDED = "succeeded"
-FAILED = "failed"
-LOST = "lost"
-
-# What is said of an attempt that has not ended.
-SUBMITTED = "submitted"
-RUNNING = "running"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One try of one stage of one firing."""
-
-    corpus: str
-    number: int
-    """from 1, without gaps, over all schedules of the corpus"""
-    schedule: str
-    instant: str
-    """when the schedule fired: calendar.stamp"""
-    stage: str
-    tried: int
-    """tries of this stage and firing before this one"""
-    command: tuple[str, ...]
-    submitted: float
-    """seconds since 1970"""
-    by: str
-    retries: int
-    retry_after_s: float
-    format: int = FORMAT
-
-    @property
-    def job_id(self) -> str:
-        """The Ray job's id: the same whoever submits the attempt, so Ray takes it once."""
-        firing = f"{self.schedule}-{self.instant}"
-        return f"{firing}-{self.stage}-{self.tried}-{self.corpus}-{self.number}"
-
-    @property
-    def root(self) -> str:
-        """Where the job keeps everything: its command's --root."""
-        return self.command[self.command.index("--root") + 1]
-
-    def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "command": list(self.command)}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Attempt:
-        return cls(**{**value, "command": tuple(value["command"])})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Started:
-    """The file of a job that has begun."""
-
-    time: float
-    by: str
-    host: str
-
-    def to_json(self) -> dict[str, Any]:
-        return vars(self).copy()
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Started:
-        return cls(time=float(value["time"]), by=value["by"], host=value.get("host", ""))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a job did. Of one that was killed or lost, only `error` is known; the rest is None.
-
-    A field that is None stands in no file.
-    """
-
-    error: str = ""
-    exit_status: int | None = None
-    seconds: float | None = None
-    result: dict[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if value is not None}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Outcome:
-        return cls(
-            error=value.get("error", ""),
-            exit_status=value.get("exit_status"),
-            seconds=value.get("seconds"),
-            result=value.get("result"),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """The file of an attempt that has ended: SUCCEEDED, FAILED or LOST, and its outcome."""
-
-    time: float
-    by: str
-    status: str
-    outcome: Outcome
-
-    def to_json(self) -> dict[str, Any]:
-        own = {"time": self.time, "by": self.by, "status": self.status}
-        return own | self.outcome.to_json()
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Ended:
-        return cls(
-            time=float(value["time"]),
-            by=value["by"],
-            status=value["status"],
-            outcome=Outcome.from_json(value),
-        )
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An attempt and what became of it: `started` and `ended` are None until then."""
-
-    attempt: Attempt
-    started: Started | None = None
-    ended: Ended | None = None
-
-    @property
-    def status(self) -> str:
-        if self.ended:
-            return self.ended.status
-        return RUNNING if self.started else SUBMITTED
-
-    def retry_at(self) -> float | None:
-        """When to try again, in seconds since 1970; None for a success, and when no try is left.
-
-        The wait doubles with each try.
-        """
-        no_try_left = self.attempt.tried >= self.attempt.retries
-        if self.ended is None or self.ended.status == SUCCEEDED or no_try_left:
-            return None
-        return self.ended.time + self.attempt.retry_after_s * 2.0**self.attempt.tried
+# Attempts that keep files of their own. A look from scratch, as `--once` makes, reads up to
+# three files of each of twice as many.
+KEPT = 30
 
 
 class Ledger:
@@ -175,27 +60,58 @@ class Ledger:
         self.url = storage.join(root, FOLDER)
         # No two ledgers sign alike: a writer can tell its own file from another's.
         self.writer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._ended: dict[tuple[str, int], Entry] = {}
+        self._summaries: dict[str, Summary] = {}
+        self._since: dict[str, list[float]] = {}
+
+    def history(self, corpus: str) -> History:
+        """A corpus's attempts. Of what has ended, only what this ledger has not seen is read."""
+        try:
+            return self._history(corpus, self._files(corpus))
+        except FileNotFoundError:
+            # Another scheduler removed files that it had folded. Its summary is there by now.
+            return self._history(corpus, self._files(corpus))
 
     def entries(self, corpus: str) -> list[Entry]:
-        """A corpus's attempts, in order."""
-        files = storage.names(storage.join(self.url, corpus))
-        # 000017.json is an attempt; 000017.started.json, with a second dot, is a note about it.
-        attempts = [file for file in files if file.endswith(".json") and file.count(".") == 1]
-        numbers = [_number(file, self.url) for file in sorted(attempts)]
-        return [self._entry(corpus, number, files) for number in numbers]
+        """The attempts of a corpus that are not folded, in order."""
+        return self.history(corpus).entries
 
     def entry(self, corpus: str, number: int) -> Entry:
-        files = storage.names(storage.join(self.url, corpus))
-        if _file(number, "") not in files:
+        files = self._files(corpus)
+        if attempt_file(number, "") not in files:
             raise InputError(
                 f"no attempt {corpus}/{number} under {self.url}; "
                 "is --root the scheduler's? See --list."
             )
         return self._entry(corpus, number, files)
 
+    def fold(self, corpus: str, history: History) -> None:
+        """Fold a corpus's old attempts into summaries, or remove what has been folded before."""
+        # Only what a summary of the same listing holds is removed. Nobody who lists the folder
+        # misses both.
+        for file in history.folded_files:
+            # Another scheduler may be removing it too.
+            with contextlib.suppress(FileNotFoundError):
+                storage.remove(storage.join(self.url, corpus, file))
+        if len(history.entries) <= 2 * KEPT:
+            return
+        years = {summary.year: summary for summary in history.summaries}
+        for year, entries in by_year(history.entries[:-KEPT]).items():
+            summary = fold(years.get(year), year, entries)
+            url = storage.join(self.url, corpus, summary_file(year, summary.last))
+            self._create(url, {**summary.to_json(), "by": self.writer})
+
     def append(self, attempt: Attempt) -> bool:
         """Record an attempt before it is submitted; False when another has taken its number."""
-        return self._create(self._url(attempt.corpus, attempt.number), attempt.to_json())
+        url = self._url(attempt.corpus, attempt.number)
+        if not self._create(url, attempt.to_json()):
+            return False
+        # A scheduler that slept for long may take a number whose files have been folded.
+        folded = newest_summaries(self._files(attempt.corpus)).values()
+        if attempt.number <= max(folded, default=0):
+            storage.remove(url)
+            return False
+        return True
 
     def start(self, attempt: Attempt) -> bool:
         """Record that the job has begun; False when it had begun before: then it must not run."""
@@ -208,14 +124,85 @@ class Ledger:
         ended = Ended(time=time.time(), by=self.writer, status=status, outcome=outcome)
         return self._create(self._url(attempt.corpus, attempt.number, "ended"), ended.to_json())
 
+    def tell(self, attempt: Attempt) -> bool:
+        """Record that the schedule's on_failure was told how an attempt came out."""
+        note = {"time": time.time(), "by": self.writer}
+        return self._create(self._url(attempt.corpus, attempt.number, "told"), note)
+
     def known_since(self, schedule: str, now: float) -> float:
-        """When a schedule was first seen, in seconds since 1970: `now`, the first time."""
-        url = storage.join(self.url, KNOWN, f"{schedule}.json")
+        """When a schedule was first seen, in seconds since 1970: `now`, the first time.
+
+        What a wrong clock recorded far ahead of now is set aside, and `now` recorded beside it.
+        """
+        # These files never change, so what has been read and can be believed needs no listing.
+        believed = _believed(self._since.get(schedule, []), now)
+        if believed:
+            return max(believed)
+        known = self._known(schedule)
+        believed = _believed(known, now)
+        if believed:
+            return max(believed)
+        if known:
+            ahead = datetime.fromtimestamp(min(known)).astimezone()
+            log.warning(
+                "schedule %s is known since %s, which is ahead of now: a clock was wrong. "
+                "It is known from now on.",
+                schedule,
+                ahead.isoformat(timespec="seconds"),
+            )
+        url = storage.join(self.url, KNOWN, known_file(schedule, len(known)))
         self._create(url, {"by": self.writer, "time": now})
         return float(self._read(url)["time"])
 
+    def _known(self, schedule: str) -> list[float]:
+        """All that is recorded of since when a schedule is known, the oldest record first."""
+        folder = storage.join(self.url, KNOWN)
+        files = set(storage.names(folder))
+        found: list[float] = []
+        while (file := known_file(schedule, len(found))) in files:
+            found.append(float(self._read(storage.join(folder, file))["time"]))
+        self._since[schedule] = found
+        return found
+
+    def _files(self, corpus: str) -> list[str]:
+        return storage.names(storage.join(self.url, corpus))
+
+    def _history(self, corpus: str, files: list[str]) -> History:
+        summaries = newest_summaries(files)
+        folded = max(summaries.values(), default=0)
+        # 000017.json is an attempt; 000017.started.json, with a second dot, is a note about it.
+        attempts = [file for file in files if file.endswith(".json") and file.count(".") == 1]
+        numbers = [number_of(file, self.url) for file in sorted(attempts)]
+        return History(
+            entries=[self._entry(corpus, number, files) for number in numbers if number > folded],
+            summaries=[
+                self._read_summary(corpus, summary_file(year, last))
+                for year, last in sorted(summaries.items(), key=lambda summary: summary[1])
+            ],
+            folded_files=folded_files(files),
+        )
+
+    def _read_summary(self, corpus: str, file: str) -> Summary:
+        url = storage.join(self.url, corpus, file)
+        if url not in self._summaries:
+            try:
+                self._summaries[url] = Summary.from_json(self._read(url))
+            except (KeyError, TypeError, ValueError) as error:
+                raise _damaged(url, error) from None
+        return self._summaries[url]
+
     def _entry(self, corpus: str, number: int, files: list[str]) -> Entry:
         """An attempt, with those of its notes that are among its folder's files."""
+        told = attempt_file(number, "told") in files
+        known = self._ended.get((corpus, number))
+        if known is not None:
+            return replace(known, told=told)
+        entry = self._read_entry(corpus, number, files)
+        if entry.ended:
+            self._ended[corpus, number] = entry
+        return replace(entry, told=told)
+
+    def _read_entry(self, corpus: str, number: int, files: list[str]) -> Entry:
         url = self._url(corpus, number)
         value = self._read(url)
         if value.get("format") != FORMAT:
@@ -231,21 +218,17 @@ class Ledger:
                 ended=Ended.from_json(ended) if ended else None,
             )
         except (KeyError, TypeError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise DamagedError(
-                f"{url}, or a note beside it, is not what the scheduler writes ({reason}); "
-                "move it away."
-            ) from None
+            raise _damaged(f"{url}, or a note beside it,", error) from None
 
     def _note(self, corpus: str, number: int, kind: str, files: list[str]) -> dict[str, Any] | None:
         # One listing of the folder answers for all notes. Asking a store for each would cost two
         # requests an attempt.
-        if _file(number, kind) not in files:
+        if attempt_file(number, kind) not in files:
             return None
         return self._read(self._url(corpus, number, kind))
 
     def _url(self, corpus: str, number: int, kind: str = "") -> str:
-        return storage.join(self.url, corpus, _file(number, kind))
+        return storage.join(self.url, corpus, attempt_file(number, kind))
 
     def _read(self, url: str) -> dict[str, Any]:
         value = storage.read_json(url)
@@ -263,14 +246,11 @@ class Ledger:
         return storage.create(url, f"{text}\n".encode())
 
 
-def _number(file: str, url: str) -> int:
-    """The number of an attempt's file."""
-    number = file.removesuffix(".json")
-    if not (number.isascii() and number.isdigit()):
-        raise DamagedError(f"{url} holds {file}, which no scheduler wrote; move it away.")
-    return int(number)
+def _believed(times: list[float], now: float) -> list[float]:
+    """Those of some instants that are not far ahead of now."""
+    return [time for time in times if time <= now + AHEAD.total_seconds()]
 
 
-def _file(number: int, kind: str) -> str:
-    """The file of an attempt, with "" for `kind`, or of a note about it: `started`, `ended`."""
-    return f"{number:06d}.{kind}.json" if kind else f"{number:06d}.json"
+def _damaged(what: str, error: Exception) -> DamagedError:
+    reason = f"{type(error).__name__}: {error}"
+    return DamagedError(f"{what} is not what the scheduler writes ({reason}); move it away.")

@@ -9,7 +9,8 @@ from typing import Any
 from pipeline.progress import duration
 from pipeline.scheduling.calendar import next_firing
 from pipeline.scheduling.config import Schedule
-from pipeline.scheduling.ledger import RUNNING, SUBMITTED, SUCCEEDED, Ledger
+from pipeline.scheduling.ledger import Ledger
+from pipeline.scheduling.records import RUNNING, SUBMITTED, SUCCEEDED
 
 NEVER = "never"  # the status of a schedule without an attempt
 _HEADINGS = ("schedule", "corpus", "next", "last", "came out", "age")
@@ -77,11 +78,9 @@ def _row(schedule: Schedule, ledger: Ledger, now: datetime) -> ScheduleRow:
     firing = next_firing(schedule, now)
     following = firing.isoformat() if firing else None
     # The ledger's rows are a corpus's; several schedules may share one.
-    entries = ledger.entries(schedule.corpus)
-    own = [entry for entry in entries if entry.attempt.schedule == schedule.name]
-    if not own:
+    last = ledger.history(schedule.corpus).newest.get(schedule.name)
+    if last is None:
         return ScheduleRow(schedule=schedule.name, corpus=schedule.corpus, next=following)
-    last = own[-1]
     ended = last.ended
     since = ended.time if ended else last.attempt.submitted
     return ScheduleRow(

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import InputError
-from pipeline.scheduling.ledger import FAILED, SUCCEEDED, Attempt, Ledger, Outcome
+from pipeline.scheduling.ledger import Ledger
+from pipeline.scheduling.records import FAILED, SUCCEEDED, Attempt, Outcome
 from pipeline.scheduling.scheduler import JobState
 
 log = logging.getLogger("unreasonable")

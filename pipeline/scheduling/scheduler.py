@@ -1,4 +1,5 @@
-"""What to do next: follow what runs, retry what failed, train on what changed, build what is due.
+"""What to do next: follow what runs, train on what changed, retry what failed, build what is due,
+and tell of what has failed for good.
 
 A look reads the ledger, asks after the jobs that run, and submits at most one attempt a corpus. It
 can be repeated, killed anywhere, or made by two schedulers at once: the ledger lets one of them
@@ -9,15 +10,18 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
 
 from pipeline.errors import InputError
-from pipeline.scheduling.calendar import instant, latest_firing, stamp
+from pipeline.scheduling.calendar import AHEAD, instant, latest_firing, stamp
 from pipeline.scheduling.config import BUILD, TRAIN, Schedule
-from pipeline.scheduling.ledger import FAILED, LOST, SUCCEEDED, Attempt, Entry, Ledger, Outcome
+from pipeline.scheduling.history import History
+from pipeline.scheduling.ledger import Ledger
+from pipeline.scheduling.records import FAILED, LOST, SUCCEEDED, Attempt, Entry, Outcome
+from pipeline.scheduling.telling import Telling
 
 log = logging.getLogger("unreasonable")
 
@@ -47,6 +51,14 @@ class Jobs(Protocol):
 
 
 @dataclass(frozen=True)
+class Due:
+    """An attempt that could be made now, and since when, in seconds since 1970."""
+
+    since: float
+    attempt: Attempt
+
+
+@dataclass(frozen=True)
 class Scheduler:
     """Schedules over one ledger and one place to run jobs."""
 
@@ -54,31 +66,49 @@ class Scheduler:
     ledger: Ledger
     jobs: Jobs
     root: str
+    telling: Telling = field(default_factory=Telling)
+    set_aside: set[str] = field(default_factory=set)
+    """jobs of firings ahead of now that have been reported"""
 
     def look(self, now: datetime) -> None:
-        """One look at every corpus."""
-        # Each corpus once, in the order of the file.
-        for corpus in dict.fromkeys(schedule.corpus for schedule in self.schedules):
-            entries = self.ledger.entries(corpus)
-            if _busy(entries):
-                self._follow(entries[-1])
-                entries = self.ledger.entries(corpus)
-            if _busy(entries):
-                continue
-            attempt = self._next(corpus, entries, now)
-            if attempt:
-                self._submit(attempt)
+        """One look at every corpus, in the order of the file.
+
+        A corpus that cannot be looked at keeps no other waiting: its error is raised in the end.
+        """
+        failed: list[Exception] = []
+        corpora = list(dict.fromkeys(schedule.corpus for schedule in self.schedules))
+        # Whoever is told may be slow to answer. So telling comes last.
+        for step in (self._look_at, self._tell_of_failures):
+            for corpus in corpora:
+                try:
+                    step(corpus, now)
+                except Exception as error:  # stores and clusters have exceptions of their own
+                    failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def _look_at(self, corpus: str, now: datetime) -> None:
+        history = self.ledger.history(corpus)
+        if history.last and history.is_busy:
+            self._follow(history.last)
+            history = self.ledger.history(corpus)
+        if history.is_busy:
+            return
+        attempt = self._next(corpus, history, now)
+        if attempt:
+            self._submit(attempt)
+        self.ledger.fold(corpus, history)
 
     def run_now(self, name: str, now: datetime) -> Attempt:
         """Submit a build of a schedule as if it fired now. InputError when its corpus is busy."""
         schedule = self.named(name)
-        entries = self.ledger.entries(schedule.corpus)
-        if _busy(entries):
-            last = entries[-1]
+        history = self.ledger.history(schedule.corpus)
+        if history.last and history.is_busy:
+            last = history.last
             raise InputError(
                 f"corpus {schedule.corpus} is busy: {last.attempt.job_id} is {last.status}."
             )
-        attempt = self._attempt(schedule, entries, stamp(now), BUILD)
+        attempt = self._attempt(schedule, history, stamp(now), BUILD)
         if not self._submit(attempt):
             raise InputError(
                 f"corpus {schedule.corpus} has just been taken by another scheduler; see --list."
@@ -96,9 +126,9 @@ class Scheduler:
     def _find(self, name: str) -> Schedule | None:
         return next((schedule for schedule in self.schedules if schedule.name == name), None)
 
-    def _follow(self, entry: Entry) -> None:
+    def _follow(self, seen: Entry) -> None:
         """Ask after an attempt that has not said how it ended."""
-        attempt = entry.attempt
+        attempt = seen.attempt
         state = self.jobs.state(attempt.job_id)
         # A job records its end before its process ends. So ask the cluster first, then read the
         # ledger again: a job that is over and has recorded nothing was killed.
@@ -107,8 +137,12 @@ class Scheduler:
             return
         if state is JobState.OVER:
             self._give_up(attempt, FAILED, "the job was killed")
-        elif entry.started:
+        elif seen.started:
             self._give_up(attempt, LOST, "the cluster it ran on is lost")
+        elif entry.started:
+            # It began after the cluster was asked: another scheduler has just submitted it. The
+            # next look asks again.
+            log.info("%s has just begun", attempt.job_id)
         else:
             log.info(
                 "%s was not submitted, or its cluster is lost: submitting it again", attempt.job_id
@@ -120,75 +154,107 @@ class Scheduler:
         if self.ledger.end(attempt, status, Outcome(error=reason)):
             log.warning("%s: %s", attempt.job_id, reason)
 
-    def _next(self, corpus: str, entries: list[Entry], now: datetime) -> Attempt | None:
+    def _next(self, corpus: str, history: History, now: datetime) -> Attempt | None:
         """The attempt that a corpus at rest needs, if any.
 
-        A retry comes before a training, a training before a build that is due.
+        A training on what has just been built comes first. Of retries and builds, the one that has
+        been due for longest is next.
         """
-        if entries:
-            last = entries[-1]
-            retry_at = last.retry_at()
-            if retry_at is not None:
-                # A corpus that waits for a retry builds nothing else meanwhile.
-                return self._retry(last.attempt) if now.timestamp() >= retry_at else None
-            training = self._training(entries)
-            if training:
-                return training
-        return self._due_build(corpus, entries, now)
+        training = self._training(history)
+        if training:
+            return training
+        due = [*self._due_retries(history, now), *self._due_builds(corpus, history, now)]
+        # Of two that are due since one instant the name decides, so that all schedulers choose the
+        # same.
+        first = min(due, key=lambda each: (each.since, each.attempt.schedule), default=None)
+        return first.attempt if first else None
 
-    def _retry(self, failed: Attempt) -> Attempt:
+    def _due_retries(self, history: History, now: datetime) -> list[Due]:
+        """What failed and has waited long enough.
+
+        Only a schedule's newest attempt is tried again: a later firing takes its place.
+        """
+        found = []
+        for entry in history.newest.values():
+            retry_at = entry.retry_at()
+            if retry_at is not None and entry.ended:
+                # An end far ahead of now was recorded by a wrong clock: it is no time to wait for.
+                is_believed = entry.ended.time <= (now + AHEAD).timestamp()
+                since = retry_at if is_believed else now.timestamp()
+                if since <= now.timestamp():
+                    found.append(Due(since, self._retry(entry.attempt, history)))
+        return found
+
+    def _retry(self, failed: Attempt, history: History) -> Attempt:
         """The next try of what failed, with the settings that it was first submitted with."""
         return replace(
             failed,
-            number=failed.number + 1,
+            number=history.next_number,
             tried=failed.tried + 1,
             by=self.ledger.writer,
             submitted=time.time(),
         )
 
-    def _training(self, entries: list[Entry]) -> Attempt | None:
+    def _training(self, history: History) -> Attempt | None:
         """The training on the corpus version that the last attempt built, unless there was one."""
-        last = entries[-1]
-        schedule = self._find(last.attempt.schedule)
-        if schedule is None or schedule.train is None:
+        last = history.last
+        schedule = self._find(last.attempt.schedule) if last else None
+        if last is None or schedule is None or schedule.train is None:
             return None
         version = _built_version(last)
         if not version:
             return None
         corpus = f"{schedule.corpus}@{version}"
         # A build whose sources have not changed gives the version that was there before.
-        if any(_trained_on(corpus, entry) for entry in entries):
+        if history.has_trained_on(corpus):
             return None
-        return self._attempt(schedule, entries, last.attempt.instant, TRAIN, corpus)
+        return self._attempt(schedule, history, last.attempt.instant, TRAIN, corpus)
 
-    def _due_build(self, corpus: str, entries: list[Entry], now: datetime) -> Attempt | None:
-        """The build of the firing that has waited longest, of all schedules of a corpus."""
+    def _due_builds(self, corpus: str, history: History, now: datetime) -> list[Due]:
+        """The builds of firings that have come, of all schedules of a corpus."""
         due = []
         for schedule in self.schedules:
             if schedule.corpus == corpus:
-                fired = latest_firing(schedule, self._caught_up(schedule, entries, now), now)
+                fired = latest_firing(schedule, self._caught_up(schedule, history, now), now)
                 if fired:
-                    due.append((fired, schedule))
-        if not due:
-            return None
-        # Of two that fired at one instant the name decides, so that all schedulers choose the same.
-        fired, schedule = min(due, key=lambda firing: (firing[0], firing[1].name))
-        return self._attempt(schedule, entries, stamp(fired), BUILD)
+                    attempt = self._attempt(schedule, history, stamp(fired), BUILD)
+                    due.append(Due(fired.timestamp(), attempt))
+        return due
 
-    def _caught_up(self, schedule: Schedule, entries: list[Entry], now: datetime) -> datetime:
-        """Up to when a schedule owes nothing: its last firing here, or when it was first seen."""
+    def _caught_up(self, schedule: Schedule, history: History, now: datetime) -> datetime:
+        """Up to when a schedule owes nothing: its last firing here, or when it was first seen.
+
+        Firings far ahead of now, which a wrong clock saw, are set aside: they have not been yet.
+        """
         known_since = self.ledger.known_since(schedule.name, now.timestamp())
-        own = [entry.attempt for entry in entries if entry.attempt.schedule == schedule.name]
-        fired = [instant(attempt.instant) for attempt in own]
-        return max([datetime.fromtimestamp(known_since, now.tzinfo), *fired])
+        caught_up = [datetime.fromtimestamp(known_since, now.tzinfo)]
+        for entry in history.of(schedule.name):
+            fired = instant(entry.attempt.instant)
+            if fired <= now + AHEAD:
+                caught_up.append(fired)
+            elif entry.attempt.job_id not in self.set_aside:
+                self.set_aside.add(entry.attempt.job_id)
+                log.warning(
+                    "%s fired ahead of now: a clock was wrong; it is set aside",
+                    entry.attempt.job_id,
+                )
+        return max(caught_up)
+
+    def _tell_of_failures(self, corpus: str, now: datetime) -> None:
+        """Tell those of a corpus's schedules that ask for it of what has failed for good."""
+        for schedule in self.schedules:
+            if schedule.corpus == corpus and schedule.on_failure:
+                for entry in self.ledger.history(corpus).given_up(schedule.name):
+                    if not entry.told and self.telling.tell(schedule.on_failure, entry, now):
+                        self.ledger.tell(entry.attempt)
 
     def _attempt(
-        self, schedule: Schedule, entries: list[Entry], fired: str, stage: str, corpus: str = ""
+        self, schedule: Schedule, history: History, fired: str, stage: str, corpus: str = ""
     ) -> Attempt:
         """The first try of a stage, under the corpus's next number."""
         return Attempt(
             corpus=schedule.corpus,
-            number=entries[-1].attempt.number + 1 if entries else 1,
+            number=history.next_number,
             schedule=schedule.name,
             instant=fired,
             stage=stage,
@@ -211,11 +277,6 @@ class Scheduler:
         return True
 
 
-def _busy(entries: list[Entry]) -> bool:
-    """Whether a corpus's last attempt is under way."""
-    return bool(entries) and entries[-1].ended is None
-
-
 def _built_version(entry: Entry) -> str | None:
     """The corpus version that an attempt built; None if it failed, runs, or was a training."""
     succeeded = entry.status == SUCCEEDED
@@ -223,9 +284,3 @@ def _built_version(entry: Entry) -> str | None:
         return None
     result = entry.ended.outcome.result or {}
     return result.get("version")
-
-
-def _trained_on(corpus: str, entry: Entry) -> bool:
-    """Whether an attempt was a training on a corpus version, and came out well."""
-    trained = entry.attempt.stage == TRAIN and entry.status == SUCCEEDED
-    return trained and corpus in entry.attempt.command

@@ -10,7 +10,8 @@ from typing import NoReturn
 
 from pipeline.progress import duration
 from pipeline.scheduling.calendar import utc_now
-from pipeline.scheduling.ledger import Attempt, Entry, Ledger
+from pipeline.scheduling.history import History
+from pipeline.scheduling.records import Attempt, Entry
 from pipeline.scheduling.scheduler import Jobs, Scheduler
 
 log = logging.getLogger("unreasonable")
@@ -59,11 +60,15 @@ def run_to_end(
     while True:
         sleep(_FOLLOW_EVERY_S)
         # Before the look: only an attempt that had ended by then can have been followed up in it.
-        before = _newest(scheduler.ledger, attempt)
+        history = scheduler.ledger.history(attempt.corpus)
+        before = _newest(history, attempt)
         scheduler.look(clock())
         tail.show(before.attempt.job_id)
-        after = _newest(scheduler.ledger, attempt)
-        is_over = before.ended is not None and before.retry_at() is None
+        after = _newest(scheduler.ledger.history(attempt.corpus), attempt)
+        # A later firing of the schedule takes the place of a retry that is waited for.
+        is_newest = history.newest[attempt.schedule] == before
+        will_retry = is_newest and before.retry_at() is not None
+        is_over = before.ended is not None and not will_retry
         if is_over and before == after:
             return
 
@@ -84,12 +89,12 @@ class Tail:
             log.info("%s", line)
 
 
-def _newest(ledger: Ledger, attempt: Attempt) -> Entry:
+def _newest(history: History, attempt: Attempt) -> Entry:
     """The newest attempt of an attempt's firing: a retry, or a training on what it built.
 
     Other firings of the corpus may come behind it; they are no part of it.
     """
     firing = (attempt.schedule, attempt.instant)
-    entries = ledger.entries(attempt.corpus)
-    own = [entry for entry in entries if (entry.attempt.schedule, entry.attempt.instant) == firing]
+    attempts = history.entries
+    own = [entry for entry in attempts if (entry.attempt.schedule, entry.attempt.instant) == firing]
     return own[-1]

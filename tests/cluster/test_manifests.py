@@ -1,40 +1,30 @@
-"""Manifests: what Ray's validator and Kubernetes' own shapes ask for, and what neither looks at."""
+"""Manifests of Ray's cluster launcher, the image, systemd: what their validators do not look at.
+
+test_kubernetes.py has those of Kubernetes.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-import shlex
+import subprocess
 import tomllib
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
 HOUSE = Path(__file__).parent.parent.parent
 LAUNCHER = [HOUSE / "ray_cluster.yaml", HOUSE / "cluster" / "ray_cluster.local.yaml"]
-KUBERNETES = sorted((HOUSE / "cluster" / "kubernetes").glob("*.yaml"))
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
 LOCK = dict(
     line.split("==")
     for line in (HOUSE / "requirements.lock").read_text().splitlines()
     if "==" in line
 )
-IMAGE = f"unreasonable:{PROJECT['version']}"
-
-
-def documents() -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (path.name, document)
-        for path in KUBERNETES
-        for document in yaml.safe_load_all(path.read_text())
-    ]
-
-
-def kinds(kind: str) -> list[dict[str, Any]]:
-    return [document for _, document in documents() if document["kind"] == kind]
 
 
 # ---- the cluster launcher
@@ -70,6 +60,135 @@ def test_the_cluster_asks_for_a_token_and_shows_nothing(path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: path.name)
+def test_files_are_found_from_the_projects_folder(path: Path) -> None:
+    """Ray takes them from where `ray up` is called, wherever the file lies."""
+    mounts = yaml.safe_load(path.read_text())["file_mounts"]
+    local = [file for file in mounts.values() if not file.startswith("~")]
+    assert local == ["requirements.lock"]
+    assert (HOUSE / local[0]).is_file()
+
+
+@pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: path.name)
+def test_jobs_of_a_cluster_find_the_venvs_python(path: Path, tmp_path: Path) -> None:
+    """By the shell: what the start commands call `ray`, and `python` in its environment."""
+    config = yaml.safe_load(path.read_text())
+    venv = tmp_path / "venv" / "bin"
+    venv.mkdir(parents=True)
+    (venv / "ray").write_text('#!/bin/sh\n[ "$1" = stop ] || command -v python && env\n')
+    (venv / "python").write_text("#!/bin/sh\n")
+    for program in ("ray", "python"):
+        (venv / program).chmod(0o755)
+    profile = tmp_path / "profile.sh"
+    write_profile = config["setup_commands"][-1]
+    if "/etc/profile.d" in write_profile:
+        write_profile = write_profile.replace("sudo tee /etc/profile.d/unreasonable.sh", "cat")
+        environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        profile.write_text(
+            subprocess.run(
+                ["bash", "-c", write_profile],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+    for kind in ("head", "worker"):
+        for command in config[f"{kind}_start_ray_commands"]:
+            done = subprocess.run(
+                ["bash", "-c", command.replace("/etc/profile.d/unreasonable.sh", str(profile))],
+                env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "RAY_HEAD_IP": "192.0.2.1"},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        first, *environment_lines = done.stdout.splitlines()
+        assert first == str(venv / "python")
+        assert f"RAY_AUTH_TOKEN_PATH={tmp_path}/.ray/auth_token" in environment_lines
+        assert "RAY_AUTH_MODE=token" in environment_lines
+
+
+def policy(name: str) -> list[dict[str, Any]]:
+    value = json.loads((HOUSE / "cluster" / "aws" / name).read_text())
+    assert value["Version"] == "2012-10-17"
+    statements: list[dict[str, Any]] = value["Statement"]
+    return statements
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def allowed(name: str) -> dict[str, list[dict[str, Any]]]:
+    """A policy's statements by action."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for statement in policy(name):
+        assert statement["Effect"] == "Allow"
+        for action in listed(statement["Action"]):
+            found.setdefault(action, []).append(statement)
+    return found
+
+
+def test_aws_profiles_allow_what_is_needed_and_no_more() -> None:
+    config = yaml.safe_load(LAUNCHER[0].read_text())
+    types = config["available_node_types"]
+    profiles = {kind: node["node_config"]["IamInstanceProfile"] for kind, node in types.items()}
+    head = profiles.pop("head")
+    assert head == {"Name": "unreasonable-ray-head"}
+    assert list(profiles.values()) == [{"Name": "unreasonable-ray-node"}] * 2
+    actions = allowed("head-policy.json")
+    # What Ray's AWS node provider calls with the settings of ray_cluster.yaml. Stopped nodes are
+    # not kept, so none is stopped or started.
+    assert not config["provider"]["cache_stopped_nodes"]
+    assert set(actions) == {
+        *["ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:RunInstances"],
+        *["ec2:CreateTags", "ec2:TerminateInstances"],
+        *["iam:PassRole", "iam:CreateServiceLinkedRole", "ssm:GetParameters"],
+    }
+    for action, statements in actions.items():
+        for statement in statements:
+            resources = listed(statement["Resource"])
+            # Descriptions cannot be narrowed; whatever changes something is.
+            assert (resources == ["*"]) == action.startswith("ec2:Describe")
+            touches_instances = any(":instance/" in resource for resource in resources)
+            assert not touches_instances or "Condition" in statement
+    (ends,) = actions["ec2:TerminateInstances"]
+    cluster = {"aws:ResourceTag/ray-cluster-name": config["cluster_name"]}
+    assert ends["Condition"] == {"StringEquals": cluster}
+    (passes,) = actions["iam:PassRole"]
+    assert passes["Resource"].endswith(f":role/{profiles['gpu_worker']['Name']}")
+    region = config["provider"]["region"]
+    (images,) = actions["ssm:GetParameters"]
+    patterns = [resource.split("parameter", 1)[1] for resource in images["Resource"]]
+    for node in types.values():
+        parameter = node["node_config"]["ImageId"].removeprefix("resolve:ssm:")
+        assert any(fnmatch(parameter, pattern) for pattern in patterns)
+    assert all(f":{region}:" in resource for resource in images["Resource"])
+
+
+def test_ray_calls_of_aws_what_the_policy_allows() -> None:
+    """Read in the installed provider: a call that is new there must be looked at."""
+    import ray.autoscaler._private.aws.node_provider as provider
+
+    source = Path(provider.__file__).read_text()
+    calls = set(re.findall(r"(?:ec2|client|ec2_fail_fast)\.([a-z]+_[a-z_]+)\(", source))
+    calls |= set(re.findall(r"meta\.client\.([a-z]+_[a-z_]+)", source))
+    assert calls == {
+        *["create_instances", "create_tags", "describe_instance_types", "terminate_instances"],
+        *["start_instances", "stop_instances"],  # of stopped nodes that are kept
+        "describe_images",  # where CloudWatch is configured
+    }
+
+
+def test_nodes_may_use_the_bucket_and_nothing_else() -> None:
+    for statement in policy("bucket-policy.json"):
+        assert all(action.startswith("s3:") for action in listed(statement["Action"]))
+        assert "*" not in "".join(listed(statement["Action"]))
+        assert re.fullmatch(r"arn:aws:s3:::CHANGE-ME(/\*)?", statement["Resource"])
+    (trust,) = policy("trust-policy.json")
+    assert trust["Principal"] == {"Service": "ec2.amazonaws.com"}
+
+
 def test_aws_nodes_are_encrypted_tagged_and_have_what_jobs_ask_for() -> None:
     config = yaml.safe_load(LAUNCHER[0].read_text())
     assert {"type", "region"} <= set(config["provider"])
@@ -81,7 +200,7 @@ def test_aws_nodes_are_encrypted_tagged_and_have_what_jobs_ask_for() -> None:
         ), name
         assert node["node_config"]["TagSpecifications"][0]["Tags"], name
         assert node["node_config"]["MetadataOptions"] == {"HttpTokens": "required"}, name
-    assert "GPU" not in types["head"]["resources"]
+    assert types["head"]["resources"] == {"CPU": 0}  # tasks run on workers, drivers here
     cpu, gpu = types["cpu_worker"], types["gpu_worker"]
     assert (cpu["min_workers"], gpu["min_workers"]) == (0, 0)
     assert cpu["resources"]["CPU"] >= 1  # build_corpus and sample ask for one CPU a task
@@ -91,230 +210,12 @@ def test_aws_nodes_are_encrypted_tagged_and_have_what_jobs_ask_for() -> None:
     assert config["max_workers"] >= cpu["max_workers"] + gpu["max_workers"]
 
 
-# ---- Kubernetes
-
-CONTAINER = {
-    "type": "object",
-    "required": ["name", "image", "resources", "securityContext"],
-    "properties": {
-        "resources": {
-            "type": "object",
-            "required": ["requests", "limits"],
-            "properties": {
-                key: {"type": "object", "required": ["cpu", "memory"]}
-                for key in ("requests", "limits")
-            },
-        },
-        "securityContext": {
-            "type": "object",
-            "required": ["allowPrivilegeEscalation", "capabilities"],
-            "properties": {
-                "allowPrivilegeEscalation": {"const": False},
-                "capabilities": {
-                    "type": "object",
-                    "properties": {"drop": {"const": ["ALL"]}},
-                    "required": ["drop"],
-                },
-            },
-        },
-        "env": {"type": "array", "items": {"type": "object", "required": ["name"]}},
-        "volumeMounts": {
-            "type": "array",
-            "items": {"type": "object", "required": ["name", "mountPath"]},
-        },
-    },
-}
-POD = {
-    "type": "object",
-    "required": ["containers", "securityContext"],
-    "properties": {
-        "containers": {"type": "array", "minItems": 1, "items": CONTAINER},
-        "securityContext": {
-            "type": "object",
-            "required": ["runAsNonRoot", "runAsUser", "seccompProfile"],
-            "properties": {
-                "runAsNonRoot": {"const": True},
-                "runAsUser": {"type": "integer", "minimum": 1},
-            },
-        },
-    },
-}
-TEMPLATE = {"type": "object", "required": ["spec"], "properties": {"spec": POD}}
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "RayCluster": {
-        "required": ["rayVersion", "headGroupSpec", "workerGroupSpecs"],
-        "properties": {
-            "rayVersion": {"const": version("ray")},
-            "headGroupSpec": {
-                "required": ["rayStartParams", "template"],
-                "properties": {"template": TEMPLATE},
-            },
-            "workerGroupSpecs": {
-                "type": "array",
-                "items": {
-                    "required": [
-                        "groupName",
-                        "replicas",
-                        "minReplicas",
-                        "maxReplicas",
-                        "rayStartParams",
-                        "template",
-                    ],
-                    "properties": {
-                        "template": TEMPLATE,
-                        "rayStartParams": {"additionalProperties": {"type": "string"}},
-                        "minReplicas": {"const": 0},
-                    },
-                },
-            },
-        },
-    },
-    "RayJob": {
-        "required": ["entrypoint", "clusterSelector", "submissionMode", "ttlSecondsAfterFinished"]
-    },
-    "CronJob": {
-        "required": ["schedule", "concurrencyPolicy", "jobTemplate"],
-        "properties": {
-            "concurrencyPolicy": {"const": "Forbid"},
-            "jobTemplate": {
-                "properties": {
-                    "spec": {
-                        "required": ["template", "backoffLimit"],
-                        "properties": {"template": TEMPLATE},
-                    }
-                },
-            },
-        },
-    },
-    "Deployment": {"required": ["selector", "template"], "properties": {"template": TEMPLATE}},
-    "StatefulSet": {
-        "required": ["selector", "serviceName", "template"],
-        "properties": {"template": TEMPLATE},
-    },
-    "Service": {"required": ["selector", "ports"]},
-}
+# ---- image and systemd
 
 
-@pytest.mark.parametrize(
-    ("name", "document"),
-    documents(),
-    ids=lambda value: value if isinstance(value, str) else value["kind"],
-)
-def test_kubernetes_objects_have_their_shape(name: str, document: dict[str, Any]) -> None:
-    assert {"apiVersion", "kind", "metadata"} <= set(document)
-    if document["kind"] != "Namespace":
-        assert document["metadata"]["namespace"] == "unreasonable"
-    if document["kind"] in SCHEMAS:
-        jsonschema.validate(document["spec"], SCHEMAS[document["kind"]])
-
-
-def pods() -> list[dict[str, Any]]:
-    """Every pod's spec, wherever it stands."""
-    found = []
-
-    def look(value: Any) -> None:
-        if isinstance(value, dict):
-            if "containers" in value:
-                found.append(value)
-            for inner in value.values():
-                look(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                look(inner)
-
-    for _, document in documents():
-        look(document)
-    return found
-
-
-def test_names_that_refer_to_each_other_are_there() -> None:
-    maps = {document["metadata"]["name"] for document in kinds("ConfigMap")}
-    secrets = {
-        document["metadata"]["name"]: set(document["stringData"]) for document in kinds("Secret")
-    }
-    assert len(pods()) == 6
-    for pod in pods():
-        volumes = {volume["name"] for volume in pod.get("volumes", [])} | {"data"}
-        for container in pod["containers"]:
-            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
-            for source in container.get("envFrom", []):
-                assert source.get("configMapRef", {"name": "unreasonable"})["name"] in maps
-                assert source.get("secretRef", {"name": "mlflow"})["name"] in secrets
-            for variable in container.get("env", []):
-                reference = variable.get("valueFrom", {}).get("secretKeyRef")
-                assert reference is None or reference["key"] in secrets[reference["name"]]
-        for volume in pod.get("volumes", []):
-            assert volume.get("secret", {"secretName": "mlflow"})["secretName"] in secrets
-            assert volume.get("configMap", {"name": "unreasonable"})["name"] in maps
-    assert all(
-        value == "CHANGE-ME"
-        for document in kinds("Secret")
-        for value in document["stringData"].values()
-    )
-    settings = next(
-        document["data"]
-        for document in kinds("ConfigMap")
-        if document["metadata"]["name"] == "unreasonable"
-    )
-    services = {document["metadata"]["name"] for document in kinds("Service")}
-    assert re.fullmatch(r"http://(\w+):5000", settings["MLFLOW_TRACKING_URI"]).group(1) in services  # type: ignore[union-attr]
-    clusters = {document["metadata"]["name"] for document in kinds("RayCluster")}
-    assert (
-        {job["spec"]["clusterSelector"]["ray.io/cluster"] for job in kinds("RayJob")}
-        == clusters
-        == {"unreasonable"}
-    )
-
-
-def test_what_is_ours_runs_from_one_image_of_this_version() -> None:
-    images = {container["image"] for pod in pods() for container in pod["containers"]}
-    assert {image for image in images if "unreasonable" in image} == {IMAGE}
-    assert all(re.search(r":[\w.]+$", image) and not image.endswith(":latest") for image in images)
+def test_the_lock_has_the_versions_that_are_tested() -> None:
     for package in ("ray", "torch", "mlflow"):
         assert LOCK[package] == version(package).partition("+")[0]
-
-
-def test_mlflow_outside_loopback_has_passwords_and_hosts() -> None:
-    (server,) = kinds("Deployment")
-    script = server["spec"]["template"]["spec"]["containers"][0]["args"][0]
-    assert "--app-name basic-auth" in script
-    assert "--allowed-hosts mlflow:5000" in script
-    assert (
-        "POSTGRES_PASSWORD" not in script.split("exec mlflow", 1)[1]
-    )  # command lines can be read by others
-
-
-def test_commands_in_manifests_are_jobs_with_flags_that_exist(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    from jobs import build_corpus, sample, train
-
-    jobs = {"build_corpus": build_corpus.JOB, "train": train.JOB, "sample": sample.JOB}
-    for job in kinds("RayJob"):
-        python, script, *flags = shlex.split(job["spec"]["entrypoint"])
-        assert python == "python"
-        assert (HOUSE / script).exists()
-        jobs[Path(script).stem].main([*flags, "--print_config"])  # a wrong flag would exit
-    (cron,) = kinds("CronJob")
-    command = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"]
-    assert (HOUSE / command[1]).exists()
-
-
-def test_the_schedule_in_kubernetes_is_one(tmp_path: Path) -> None:
-    from pipeline.scheduling.load import load_schedules
-
-    text = next(
-        document["data"]["schedule.yaml"]
-        for document in kinds("ConfigMap")
-        if document["metadata"]["name"] == "schedule"
-    )
-    (tmp_path / "schedule.yaml").write_text(text)
-    assert [schedule.name for schedule in load_schedules(str(tmp_path / "schedule.yaml"))] == [
-        "linux"
-    ]
-
-
-# ---- image and systemd
 
 
 def test_the_image_has_stages_no_root_and_the_lock() -> None:

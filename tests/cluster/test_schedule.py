@@ -18,7 +18,8 @@ import mlflow
 import pytest
 
 import jobs.schedule
-from pipeline.scheduling.ledger import Ledger, Outcome
+from pipeline.scheduling.ledger import Ledger
+from pipeline.scheduling.records import Outcome
 from tests.scheduling.pretend import attempt
 
 HOUSE = Path(__file__).parent.parent.parent
@@ -221,7 +222,7 @@ def test_a_list_shows_what_there_is_and_submits_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], noting: list[str]
 ) -> None:
     (tmp_path / "mine.yaml").write_text(RECIPE.format(source="/texts"))
-    plan = schedules(tmp_path, "yearly|cron: '0 5 2 1 *'", "never|cron: '0 0 31 2 *'")
+    plan = schedules(tmp_path, "yearly|cron: '0 5 2 1 *'", "never|cron: '0 0 */20 * 1L'")
     root = str(tmp_path / "root")
     status, result = command(capsys, "--root", root, "--schedule", plan, "--list")
     assert (status, noting) == (0, [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -87,6 +88,7 @@ def test_a_job_is_submitted_once_in_the_projects_folder(
             "submission_id": "nightly-1",
             "runtime_env": {
                 "working_dir": str(HOUSE),
+                "excludes": ["/*", "!/.", "!/pipeline", "!/jobs", "!/cluster", "__pycache__/"],
                 "env_vars": {
                     "UNREASONABLE_ROOT": "s3://b/r",
                     "MLFLOW_TRACKING_URI": "http://mlflow:5000",
@@ -99,6 +101,28 @@ def test_a_job_is_submitted_once_in_the_projects_folder(
         jobs.client.jobs = {"nightly-1": state}
         jobs.start("nightly-1", "python jobs/schedule.py")
     assert len(jobs.client.submitted) == 1
+
+
+@pytest.mark.parametrize("beside", ["torch/a.py", "six.py", ".env", "pipeline/__pycache__/a.pyc"])
+def test_an_installed_package_ships_itself_and_no_other(
+    jobs: RayJobs, tmp_path: Path, beside: str
+) -> None:
+    """By Ray's own packing, of a folder as site-packages is."""
+    from ray._private.runtime_env import packaging
+
+    jobs.start("nightly-1", "true")
+    excludes = jobs.client.submitted[0]["runtime_env"]["excludes"]
+    own = ["pipeline/storage.py", "jobs/recipes/linux.yaml", "jobs/train.py", "cluster/connect.py"]
+    for name in [*own, "pipeline/corpora/build.py", beside]:
+        (tmp_path / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site" / name).write_text("x")
+    package = tmp_path / "package.zip"
+    packaging.create_package(
+        str(tmp_path / "site"), package, include_gitignore=True, excludes=excludes
+    )
+    with zipfile.ZipFile(package) as opened:
+        names = {info.filename for info in opened.infolist() if not info.is_dir()}
+    assert names == {*own, "pipeline/corpora/build.py"}
 
 
 def test_a_job_that_another_has_just_submitted_is_left_alone(jobs: RayJobs) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.scheduling.config import Schedule
-from pipeline.scheduling.ledger import SUCCEEDED, Attempt, Ledger, Outcome
+from pipeline.scheduling.ledger import Ledger
+from pipeline.scheduling.records import SUCCEEDED, Attempt, Outcome
 from pipeline.scheduling.scheduler import JobState, Scheduler
 
 START = datetime(2026, 5, 1, 12, 0, 30, tzinfo=UTC)

@@ -24,6 +24,7 @@ def test_what_is_not_said_has_a_default() -> None:
         "train": None,
         "retries": 2,
         "retry_after_s": 60.0,
+        "on_failure": "",
     }
 
 
@@ -39,6 +40,8 @@ def test_what_is_not_said_has_a_default() -> None:
         {"retry_after_s": 86_400},
         {"retry_after_s": 0.5},
         {"train": {}},
+        {"on_failure": "https://host/hook"},
+        {"on_failure": "mail -s 'it failed, see http://host' me"},
     ],
 )
 def test_what_is_just_allowed(changes: dict[str, Any]) -> None:
@@ -71,6 +74,16 @@ NAME = "must be lower-case letters, digits and hyphens, 41 at most."
         (
             {"retry_after_s": "1h"},
             "schedule nightly: retry_after_s is 1h; it must be from 0 to 86,400.",
+        ),
+        ({"on_failure": 3}, "schedule nightly: on_failure is 3; it must be text."),
+        ({"on_failure": " "}, "schedule nightly: on_failure is blank; leave it out."),
+        (
+            {"on_failure": "mail 'x"},
+            "schedule nightly: on_failure is no command: No closing quotation.",
+        ),
+        (
+            {"on_failure": "ftp://host/x"},
+            "schedule nightly: on_failure must be an http or https URL, or a command.",
         ),
         (
             {"build": ["--keep"]},

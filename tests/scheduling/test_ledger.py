@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import socket
@@ -13,24 +12,18 @@ import pytest
 from pipeline import storage
 from pipeline.errors import DamagedError, InputError
 from pipeline.scheduling import ledger as module
-from pipeline.scheduling.ledger import (
-    FAILED,
-    LOST,
-    SUCCEEDED,
-    Attempt,
-    Ended,
-    Entry,
-    Ledger,
-    Outcome,
-    Started,
-)
+from pipeline.scheduling.ledger import Ledger
+from pipeline.scheduling.records import FAILED, LOST, SUCCEEDED, Ended, Entry, Outcome, Started
 from tests.scheduling.pretend import BROKEN, BUILT, attempt
+
+KEPT = 5  # attempts that keep their files, here
 
 
 @pytest.fixture
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    """A ledger whose clock stands, and whose writer is called w."""
+    """A ledger whose clock stands, whose writer is called w, and that folds early."""
     monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: 2000.5))
+    monkeypatch.setattr(module, "KEPT", KEPT)
     one = Ledger(str(tmp_path))
     one.writer = "w"
     return one
@@ -104,55 +97,6 @@ def test_a_schedule_is_known_since_it_was_first_seen(ledger: Ledger, tmp_path: P
     files = written(tmp_path)
     assert files["schedules/.known/nightly.json"] == '{\n "by": "w",\n "time": 3.5\n}\n'
     assert len(files) == 2
-
-
-# ---- what is read is what was written
-
-
-def test_records_are_read_as_they_were_written() -> None:
-    command = ("jobs/train.py", "--root", "/r")
-    whole = attempt(command=command)
-    assert Attempt.from_json(whole.to_json()) == whole
-    assert whole.to_json()["command"] == list(command)
-    for outcome in (BUILT, BROKEN, Outcome(error="gone"), Outcome()):
-        assert Outcome.from_json(outcome.to_json()) == outcome
-        ended = Ended(time=1.0, by="w", status=FAILED, outcome=outcome)
-        assert Ended.from_json(ended.to_json()) == ended
-    started = Started(time=1.0, by="w", host="h")
-    assert Started.from_json(started.to_json()) == started
-    assert Started.from_json({"time": 1, "by": "w"}) == Started(time=1.0, by="w", host="")
-
-
-@pytest.mark.parametrize(
-    "record",
-    [
-        attempt(),
-        Started(time=1.0, by="w", host="w"),
-        BUILT,
-        Ended(time=1.0, by="w", status=FAILED, outcome=BROKEN),
-    ],
-    ids=lambda record: type(record).__name__,
-)
-def test_a_record_is_made_by_names_and_never_changed(record: Any) -> None:
-    values = vars(record)
-    assert type(record)(**values) == record
-    with pytest.raises(TypeError, match="positional"):
-        type(record)(*values.values())
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(record, next(iter(values)), None)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Entry(attempt()).started = None  # type: ignore[misc]
-
-
-def test_an_outcome_says_only_what_is_known() -> None:
-    assert Outcome().to_json() == {"error": ""}
-    assert BROKEN.to_json() == {
-        "error": "disk full",
-        "exit_status": 1,
-        "seconds": 1.0,
-        "result": {},
-    }
-    assert Outcome.from_json({}) == Outcome(error="", exit_status=None, seconds=None, result=None)
 
 
 def test_entries_are_in_order_and_know_what_became_of_them(ledger: Ledger) -> None:
@@ -253,37 +197,6 @@ def test_no_two_writers_have_one_name(tmp_path: Path) -> None:
     assert all(re.fullmatch(own + "[0-9a-f]{8}", name) for name in names)
 
 
-# ---- what follows from an attempt
-
-
-def test_the_id_of_a_job_says_whose_it_is() -> None:
-    job = attempt(schedule="s", instant="20260501T120100Z", stage="train", tried=3, number=17)
-    assert job.job_id == "s-20260501T120100Z-train-3-c-17"
-
-
-def test_the_root_of_an_attempt_is_its_commands() -> None:
-    assert attempt(command=("jobs/x.py", "--root", "s3://b/r", "--keep", "3")).root == "s3://b/r"
-
-
-@pytest.mark.parametrize(
-    ("tried", "wait"), [(0, 100.0), (1, 200.0), (2, 400.0), (3, None), (4, None)]
-)
-def test_a_failure_waits_twice_as_long_each_time(tried: int, wait: float | None) -> None:
-    for status in (FAILED, LOST):
-        ended = Ended(time=5000.0, by="w", status=status, outcome=BROKEN)
-        failed = Entry(attempt(tried=tried, retries=3, retry_after_s=100.0), None, ended)
-        assert failed.retry_at() == (None if wait is None else 5000.0 + wait)
-
-
-def test_what_runs_or_came_out_well_is_not_tried_again() -> None:
-    started = Started(time=1.0, by="w", host="w")
-    succeeded = Ended(time=5000.0, by="w", status=SUCCEEDED, outcome=BUILT)
-    assert Entry(attempt()).status == "submitted"
-    assert Entry(attempt()).retry_at() is None
-    assert Entry(attempt(), started).retry_at() is None
-    assert Entry(attempt(), started, succeeded).retry_at() is None
-
-
 def test_what_is_not_there_or_not_ours_is_one_line(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path))
     folder = tmp_path / "schedules" / "c"
@@ -311,3 +224,168 @@ def test_what_is_not_there_or_not_ours_is_one_line(tmp_path: Path) -> None:
     assert said.startswith(start)
     assert said.endswith("); move it away.")
     assert "Error: " in said.removeprefix(start)
+
+
+# ---- what is read again
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are read from now on, by name."""
+    read: list[str] = []
+    read_json = storage.read_json
+
+    def noting(url: str) -> Any:
+        read.append(Path(url).name)
+        return read_json(url)
+
+    monkeypatch.setattr(storage, "read_json", noting)
+    return read
+
+
+def test_what_has_ended_is_read_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 21):
+        ledger.append(attempt(number=number))
+        ledger.start(attempt(number=number))
+        if number < 20:
+            ledger.end(attempt(number=number), SUCCEEDED, BUILT)
+    read = counted(monkeypatch)
+    first = ledger.history("c")
+    assert len(read) == 3 * 19 + 2
+    read.clear()
+    assert ledger.history("c") == first
+    assert read == ["000020.json", "000020.started.json"]
+    ledger.end(attempt(number=20), FAILED, BROKEN)
+    ledger.tell(attempt(number=3))
+    read.clear()
+    after = ledger.history("c")
+    assert read == ["000020.json", "000020.started.json", "000020.ended.json"]
+    assert (after.entries[-1].status, after.entries[2].told) == ("failed", True)
+    assert not after.entries[3].told
+    read.clear()
+    assert ledger.history("c") == after
+    assert read == []
+
+
+def test_since_when_a_schedule_is_known_is_read_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.known_since("nightly", 3.5)
+    read = counted(monkeypatch)
+    for _ in range(3):
+        assert ledger.known_since("nightly", 4.5) == 3.5
+    assert read == ["nightly.json"]
+
+
+# ---- a wrong clock
+
+
+def test_a_schedule_known_from_the_future_is_known_from_now_on(
+    ledger: Ledger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hour = 3600.0
+    assert ledger.known_since("nightly", 1e9) == 1e9
+    assert ledger.known_since("nightly", 1e9 - hour) == 1e9  # clocks differ
+    assert caplog.messages == []
+    assert ledger.known_since("nightly", 1e9 - hour - 1) == 1e9 - hour - 1
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("schedule nightly is known since 2001-09-")
+    assert "nightly.1.json" in [path.name for path in tmp_path.rglob("*")]
+    # When the clock is right again, both are believed, and the later one counts.
+    assert ledger.known_since("nightly", 1e9 - 60) == 1e9
+    assert ledger.known_since("nightly", 2e9) == 1e9
+    assert ledger.known_since("nightly", 1e8) == 1e8
+    assert "nightly.2.json" in [path.name for path in tmp_path.rglob("*")]
+
+
+# ---- a long row
+
+
+def rows(ledger: Ledger, *numbers: int, **changes: Any) -> None:
+    for number in numbers:
+        assert ledger.append(attempt(number=number, **changes))
+        ledger.end(attempt(number=number), SUCCEEDED, BUILT)
+
+
+def fold(ledger: Ledger) -> None:
+    ledger.fold("c", ledger.history("c"))
+
+
+def test_a_long_row_is_folded_and_then_removed(ledger: Ledger, tmp_path: Path) -> None:
+    rows(ledger, *range(1, 2 * KEPT + 1))
+    fold(ledger)
+    assert not any("summary" in name for name in written(tmp_path))  # twice as many may stay
+    rows(ledger, 2 * KEPT + 1)
+    whole = ledger.entries("c")
+    fold(ledger)
+    names = [Path(name).name for name in written(tmp_path)]
+    assert [name for name in names if "summary" in name] == ["summary.1970.000006.json"]
+    assert "000001.json" in names  # whoever lists the folder finds it in one of the two places
+    assert ledger.entries("c") == Ledger(str(tmp_path)).entries("c") == whole[-KEPT:]
+    fold(ledger)
+    left = [Path(name).name for name in written(tmp_path)]
+    assert sorted(name for name in left if name.endswith("ended.json")) == [
+        f"{number:06d}.ended.json" for number in range(7, 12)
+    ]
+    fold(Ledger(str(tmp_path)))
+    assert Ledger(str(tmp_path)).history("c").next_number == 12
+
+
+def test_a_summary_is_replaced_by_one_that_holds_more(ledger: Ledger, tmp_path: Path) -> None:
+    rows(ledger, *range(1, 15))
+    fold(ledger)
+    rows(ledger, *range(15, 26), submitted=40_000_000.0)  # in 1971
+    for _ in range(2):
+        fold(ledger)
+    rows(ledger, *range(26, 37), submitted=40_000_000.0)
+    for _ in range(2):
+        fold(ledger)
+    names = sorted(Path(name).name for name in written(tmp_path) if "summary" in name)
+    assert names == ["summary.1970.000014.json", "summary.1971.000031.json"]
+    history = Ledger(str(tmp_path)).history("c")
+    counts = [summary.counts["nightly"]["succeeded"] for summary in history.summaries]
+    assert counts == [14, 17]
+    assert [entry.attempt.number for entry in history.entries] == list(range(32, 37))
+
+
+def test_a_number_that_is_folded_is_taken(ledger: Ledger, tmp_path: Path) -> None:
+    """By a scheduler that slept while others went on."""
+    rows(ledger, *range(1, 12))
+    for _ in range(2):
+        fold(ledger)
+    before = written(tmp_path)
+    assert not Ledger(str(tmp_path)).append(attempt(number=5, by="sleeper"))
+    assert written(tmp_path) == before
+
+
+def test_files_that_vanish_while_they_are_read_are_in_a_summary(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows(ledger, *range(1, 12))
+    fold(ledger)
+    reader = Ledger(str(tmp_path))
+    listing = [storage.names(str(tmp_path / "schedules" / "c"))]
+    stale = [name for name in listing[0] if "summary" not in name]
+    fold(ledger)
+    names = storage.names
+    monkeypatch.setattr(storage, "names", lambda url: stale if stale_once.pop() else names(url))
+    stale_once = [False, True]
+    assert len(reader.history("c").entries) == KEPT
+
+
+def test_a_damaged_summary_is_refused_by_name(ledger: Ledger, tmp_path: Path) -> None:
+    url = tmp_path / "schedules" / "c" / "summary.2026.000120.json"
+    storage.write_bytes(str(url), b'{"year": 2026}')
+    with pytest.raises(
+        DamagedError, match=r"summary\.2026\.000120\.json is not what the scheduler"
+    ):
+        ledger.history("c")
+
+
+def test_those_who_fold_at_once_do_each_other_no_harm(ledger: Ledger, tmp_path: Path) -> None:
+    rows(ledger, *range(1, 12))
+    fold(ledger)
+    one = ledger.history("c")
+    two = Ledger(str(tmp_path)).history("c")
+    ledger.fold("c", one)
+    Ledger(str(tmp_path)).fold("c", two)
+    assert len(ledger.entries("c")) == KEPT

@@ -11,7 +11,7 @@ from pipeline.scheduling.load import load_schedules
 HOUSE = Path(__file__).parents[2]
 GOOD = "{name: a, cron: '0 3 * * *', recipe: pystdlib}"
 OTHER = "{name: b, cron: '0 4 * * *', recipe: latex}"
-SETTINGS = "build, cron, name, recipe, retries, retry_after_s, scale, timezone, train"
+SETTINGS = "build, cron, name, on_failure, recipe, retries, retry_after_s, scale, timezone, train"
 NEEDED = "a schedule needs name, cron and recipe."
 
 

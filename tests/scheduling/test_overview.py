@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.scheduling import ledger as module
-from pipeline.scheduling.ledger import FAILED, LOST, SUCCEEDED, Ledger, Outcome
+from pipeline.scheduling.ledger import Ledger
 from pipeline.scheduling.overview import ScheduleRow, overview, table
+from pipeline.scheduling.records import FAILED, LOST, SUCCEEDED, Outcome
 from tests.scheduling.pretend import BROKEN, attempt, plan
 
 NOW = datetime(2026, 5, 1, 12, 0, 30, tzinfo=UTC)
@@ -25,7 +26,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
 
 
 def test_a_schedule_that_has_not_fired(ledger: Ledger) -> None:
-    rows = overview([plan("a", cron="0 3 * * *"), plan("b", cron="0 0 31 2 *")], ledger, NOW)
+    rows = overview([plan("a", cron="0 3 * * *"), plan("b", cron="0 0 */20 * 1L")], ledger, NOW)
     assert [row.to_json() for row in rows] == [
         {
             "schedule": "a",

@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.scheduling import perform as module
-from pipeline.scheduling.ledger import Attempt, Ledger, Outcome
+from pipeline.scheduling.ledger import Ledger
 from pipeline.scheduling.perform import ClusterJobs, perform
+from pipeline.scheduling.records import Attempt, Outcome
 from pipeline.scheduling.scheduler import JobState
 from tests.scheduling.pretend import attempt
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.scheduling.ledger import FAILED, SUCCEEDED
+from pipeline.scheduling.records import FAILED, SUCCEEDED
 from pipeline.scheduling.scheduler import Scheduler
 from pipeline.scheduling.watch import run_to_end, watch
 from tests.scheduling.pretend import BROKEN, BUILT, START, Cluster, plan, scheduler_at
@@ -133,6 +133,17 @@ def test_retries_are_awaited_until_none_is_left(tmp_path: Path) -> None:
     run_to_end(scheduler, "a", clock.now, clock.sleep)
     assert len(clock.slept) == 32
     assert stages(scheduler) == [("build", FAILED)] * 2
+
+
+def test_a_retry_whose_place_a_later_firing_took_is_not_awaited(tmp_path: Path) -> None:
+    scheduler, cluster = scheduler_at(tmp_path, plan("a", retry_after_s=3600.0))
+    # The ledger's clock is the real one: attempts end now.
+    now = datetime.now(UTC).replace(second=40)
+    scheduler.look(now)
+    clock = Clock(lambda: cluster.run(FAILED, BROKEN), *[nothing] * 30, start=now)
+    run_to_end(scheduler, "a", clock.now, clock.sleep)
+    assert stages(scheduler) == [("build", FAILED), ("build", "submitted")]
+    assert len(clock.slept) == 21  # the minute was full after 20
 
 
 def test_another_firing_of_the_corpus_is_not_the_awaited_one(tmp_path: Path) -> None:

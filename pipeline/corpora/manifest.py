@@ -162,11 +162,12 @@ def open_corpus(root: str, reference: str) -> Corpus:
 def open_version(url: str) -> Corpus:
     """Open the corpus version in a folder; its format and fingerprint are always checked."""
     manifest_url = storage.join(url, MANIFEST)
-    if not storage.exists(manifest_url):
+    try:
+        value = storage.read_json(manifest_url)
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"no corpus version at {url}; `{command('build-corpus')} --list` shows what is there."
-        )
-    value = storage.read_json(manifest_url)
+        ) from None
     # The format first: what another one means by a field is not known here.
     if not isinstance(value, dict) or value.get("format") not in READABLE:
         raise InputError(

@@ -70,6 +70,9 @@ def source_state(config: CorpusConfig, listing: Listing, frozen: Vocab | None) -
             return None
         line = repr((file.path, file.url, file.size, file.state, file.within))
         digest.update(line.encode())  # repr() has escaped what is not UTF-8 in a name
+    # They are in skipped.jsonl, so a link that appears makes another version.
+    for skip in sorted(listing.skips, key=lambda skip: (skip.path, skip.reason)):
+        digest.update(repr((skip.path, skip.reason, skip.size)).encode())
     return digest.hexdigest()
 
 

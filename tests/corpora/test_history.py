@@ -12,7 +12,7 @@ import pytest
 from pipeline import storage
 from pipeline.corpora import history
 from pipeline.corpora.history import SourceRecord
-from pipeline.corpora.sources import Listing, SourceFile
+from pipeline.corpora.sources import Listing, Skip, SourceFile
 from pipeline.corpora.vocab import Vocab
 from pipeline.errors import DamagedError
 
@@ -71,6 +71,21 @@ def test_settings_streams_and_vocabulary_are_part_of_the_state() -> None:
     assert len({one, *others}) == 7
     listing = Listing(streams=[file()])
     assert history.source_state(corpus_config(), listing, None) == one
+
+
+def test_what_is_skipped_is_part_of_the_state() -> None:
+    """A symbolic link that appears is in skipped.jsonl, so it is another version."""
+
+    def with_skips(*skips: Skip) -> str | None:
+        listing = Listing(files=[file()], skips=list(skips))
+        return history.source_state(corpus_config(), listing, None)
+
+    one = Skip("a", "link")
+    two = Skip("b", "link")
+    assert with_skips() == state(file())
+    assert with_skips(one, two) == with_skips(two, one)
+    others = [(), (one,), (two,), (one, two), (Skip("a", "not a regular file"),)]
+    assert len({with_skips(*skips) for skips in others}) == 5
 
 
 @pytest.mark.parametrize(

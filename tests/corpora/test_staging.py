@@ -25,6 +25,7 @@ from pipeline.corpora.staging import (
     read_chunks,
     read_unit,
 )
+from pipeline.corpora.text import packed
 from pipeline.errors import InputError
 
 from .conftest import corpus_config
@@ -87,6 +88,9 @@ def read(
     return result, Path(blob_url(target, 3)).read_bytes(), read_chunks(target, 3)
 
 
+ANCHORS = packed(np.array([(0, 3), (4, 8)]))
+
+
 def test_files_are_staged_back_to_back(tmp_path: Path) -> None:
     texts = {"a": b"x" * 1500, "b": b"", "c": b"\xef\xbb\xbfone\r\ntwo\xff"}
     for name, text in texts.items():
@@ -103,14 +107,14 @@ def test_files_are_staged_back_to_back(tmp_path: Path) -> None:
 
     assert rows == [
         StagedChunk(
-            b"a", 0, 1024, digest(b"x" * 1024), 0, 1024, ord("x"), [], b"", None, None, 1024
+            b"a", 0, 1024, digest(b"x" * 1024), 0, 1024, ord("x"), b"", b"", None, None, 1024
         ),
         StagedChunk(
-            b"a", 1024, 476, digest(b"x" * 476), 1024, 476, ord("x"), [], b"", None, None, 476
+            b"a", 1024, 476, digest(b"x" * 476), 1024, 476, ord("x"), b"", b"", None, None, 476
         ),
-        StagedChunk(b"b", 0, 0, digest(b""), 1500, 0, -1, [], b"", None, None, 0),
+        StagedChunk(b"b", 0, 0, digest(b""), 1500, 0, -1, b"", b"", None, None, 0),
         StagedChunk(
-            b"c", 0, 12, digest(texts["c"]), 1500, 8, ord("o"), [0, 3, 4, 8], b"", None, None, 8
+            b"c", 0, 12, digest(texts["c"]), 1500, 8, ord("o"), ANCHORS, b"", None, None, 8
         ),
     ]
 
@@ -186,7 +190,7 @@ def test_undecodable_text_is_refused_or_left_out(tmp_path: Path) -> None:
     assert blob == b"a" * 1024 + b"good"
     reason = "invalid UTF-8 at byte 1030 (invalid start byte)"
     assert rows[1] == StagedChunk(b"bad", 1024, 7, skip=reason)
-    assert (rows[1].first, rows[1].digest, rows[1].anchors) == (-1, bytes(32), [])
+    assert (rows[1].first, rows[1].digest, rows[1].anchors) == (-1, bytes(32), b"")
     assert (rows[2].path, rows[2].offset) == (b"good", 1024)
 
 

@@ -31,6 +31,9 @@ from pipeline.progress import Progress, bytes_of
 
 GROUP_BYTES = 32 << 20  # small files go in groups of this size: Ray Data takes 18 ms a task
 
+# A file costs at least as much as this many bytes: so millions of empty ones are several tasks.
+FILE_BYTES = 4 << 10
+
 _NO_DIGEST = bytes(32)
 
 CHUNKS = pa.schema(
@@ -135,12 +138,13 @@ def plan_units(
             for start in range(0, file.size, chunk_bytes):
                 add("range", [file], start, min(start + chunk_bytes, file.size))
             continue
-        if group and file.size > room:
+        cost = max(file.size, FILE_BYTES)
+        if group and cost > room:
             add("files", group)
             group = []
             room = GROUP_BYTES
         group.append(file)
-        room -= file.size
+        room -= cost
     if group:
         add("files", group)
     return units
@@ -198,7 +202,9 @@ def write_chunks(staging: str, unit: int, rows: list[StagedChunk]) -> None:
     # vars(), not asdict(), which copies everything.
     table = pa.Table.from_pylist([vars(row) for row in rows], schema=CHUNKS)
     url = table_url(staging, unit)
-    with storage.writing(url) as file, pa.ipc.new_file(file, CHUNKS) as writer:
+    # Anchors of short lines are as large as their text, and nearly all alike.
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with storage.writing(url) as file, pa.ipc.new_file(file, CHUNKS, options=options) as writer:
         writer.write_table(table)
 
 

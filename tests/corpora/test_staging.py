@@ -28,7 +28,7 @@ from pipeline.corpora.staging import (
 from pipeline.corpora.text import packed
 from pipeline.errors import InputError
 
-from .conftest import corpus_config
+from .conftest import build, corpus_config
 
 
 def source(size: int, name: str = "a") -> SourceFile:
@@ -62,6 +62,7 @@ def test_large_files_are_read_in_ranges() -> None:
 def test_small_files_are_read_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     assert GROUP_BYTES == 32 << 20
     monkeypatch.setattr(staging_module, "GROUP_BYTES", 10)
+    monkeypatch.setattr(staging_module, "FILE_BYTES", 0)
     sizes = [4, 6, 1, 9, 10, 11, 0, 3]
     files = [source(size, str(size)) for size in sizes]
     units = plan_units(files, [], 100)
@@ -74,6 +75,27 @@ def test_small_files_are_read_in_groups(monkeypatch: pytest.MonkeyPatch) -> None
     ]
     assert [unit.number for unit in units] == [0, 1, 2, 3, 4]
     assert {unit.kind for unit in units} == {"files"}
+
+
+def test_empty_files_do_not_all_land_in_one_task() -> None:
+    units = plan_units([source(0, str(number)) for number in range(20_000)], [], 100)
+    assert [len(unit.files) for unit in units] == [8192, 8192, 3616]
+
+
+def test_anchors_of_crlf_text_cost_bytes_a_line(tmp_path: Path) -> None:
+    """Short lines of many lengths: in staging, and in the version that is built of them."""
+    lines = [b"x" * (number * number % 7) + b"\r\n" for number in range(100_000)]
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"".join(lines))
+    size = path.stat().st_size
+    file = SourceFile("t.txt", str(path), size)
+    staging = str(tmp_path / "staging")
+    read_unit(ReadUnit(3, "files", [file]), corpus_config(newlines="lf"), staging)
+    (row,) = read_chunks(staging, 3)
+    assert len(row.anchors) == 16 * (len(lines) + 1)
+    assert sum(staged.stat().st_size for staged in Path(staging).iterdir()) < 2 * size
+    version = Path(build(tmp_path, path, newlines="lf").url)
+    assert sum(built.stat().st_size for built in version.iterdir()) < 2 * size
 
 
 def read(

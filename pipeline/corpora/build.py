@@ -27,6 +27,7 @@ from pipeline.corpora import (
     manifest_data,
     turns,
 )
+from pipeline.corpora.bounds import check_sizes, check_skipped
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.documents import Document
 from pipeline.corpora.gather import gather
@@ -170,6 +171,7 @@ def _listing(config: CorpusConfig) -> Listing:
             f"several sources are called {', '.join(repeated)}; rename one, or build two corpora."
         )
     _refuse_doubles(whole)
+    check_sizes(whole, config)
     if not whole.files and not whole.streams:
         raise InputError(
             f"no document under {', '.join(config.sources)} matches {config.include}; "
@@ -310,6 +312,7 @@ class _Build:
         """The documents that count, and all that are left out, in the order of skipped.jsonl."""
         documents, skips = gather(self.staging, units)
         skips = sorted([*skips, *listing.skips], key=lambda skip: (skip.path, skip.reason))
+        check_skipped(documents, skips, self.config)
         if not sum(document.tokens for document in documents):
             raise InputError(
                 f"corpus {self.config.name} has no text: {len(documents)} documents, "

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.corpora import build, expected, history, retention
+from pipeline.corpora.bounds import check_sizes
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.interleaved import Streams, split_counts
 from pipeline.corpora.look import TextLook
@@ -197,6 +198,7 @@ def _listing(config: CorpusConfig) -> Listing:
     whole = Listing()
     for source in config.sources:
         whole.add(list_source(source, config))
+    check_sizes(whole, config)
     return whole
 
 

@@ -6,6 +6,7 @@ No member is ever extracted under its name.
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import tarfile
 import tempfile
@@ -16,6 +17,7 @@ from typing import IO, Any
 import fsspec
 
 from pipeline import storage
+from pipeline.corpora.bounds import Meter
 from pipeline.corpora.cutting import Readable
 from pipeline.corpora.decompression import decompressed
 from pipeline.corpora.members import (
@@ -57,33 +59,41 @@ def open_stream(
     unreadable.
     """
     _, archive = kind_of(storage.bare(source.url))
-    with reading(source.url):
+    url = source.url
+    with reading(url):
         if archive == "zip":
             # A zip's directory stands at its end: it cannot be read from front to back.
-            with _seekable(source.url) as file:
-                yield from _zip_members(file, selection, source.url, tick)
+            with _seekable(url) as file:
+                meter = Meter(selection.config, url, file.seek(0, io.SEEK_END))
+                yield from _zip_members(file, selection, meter, tick)
             return
+        meter = Meter(selection.config, url)
         if archive is None:
-            with _unpacked(source.url, tick) as file:
-                yield source.path, Guarded(file, source.url)
+            with _unpacked(meter, tick) as file:
+                yield source.path, Guarded(file, url, meter.document(source.path))
             return
         links = HardLinks()
-        with _unpacked(source.url, tick) as file:
-            yield from _tar_members(file, selection, source.url, links)
+        with _unpacked(meter, tick) as file:
+            yield from _tar_members(file, selection, meter, links)
         if links:
-            with _unpacked(source.url, lambda _: None) as file:
-                yield from _tar_links(file, links, source.url)
+            with _unpacked(meter, lambda _: None) as file:
+                yield from _tar_links(file, links, meter)
 
 
 @contextlib.contextmanager
-def _unpacked(url: str, tick: Tick) -> Iterator[Any]:
+def _unpacked(meter: Meter, tick: Tick) -> Iterator[Any]:
     """A file from its beginning, decompressed where its ending says so."""
-    compression, _ = kind_of(storage.bare(url))
+    compression, _ = kind_of(storage.bare(meter.url))
+
+    def consume(size: int) -> None:
+        meter.consume(size)
+        tick(size)
+
     with (
-        fsspec.open(url, "rb") as raw,
-        decompressed(_Counted(raw, tick), compression) as file,
+        fsspec.open(meter.url, "rb") as raw,
+        decompressed(_Counted(raw, consume), compression) as file,
     ):
-        yield file
+        yield _Counted(file, meter.unpack)
 
 
 @contextlib.contextmanager
@@ -114,19 +124,24 @@ class Guarded:
     Its reader works outside of open_stream's own guard: an error there never passes through it.
     """
 
-    def __init__(self, stream: Readable, url: str) -> None:
+    def __init__(
+        self, stream: Readable, url: str, hear: Callable[[int], None] = lambda size: None
+    ) -> None:
         self.stream = stream
         self.url = url
+        self.hear = hear
 
     def read(self, size: int = -1) -> bytes:
         with reading(self.url):
-            return self.stream.read(size)
+            data = self.stream.read(size)
+            self.hear(len(data))
+            return data
 
 
 class _Counted:
-    """A raw file that tells `tick` how many of its bytes are read."""
+    """A file that tells `tick` how many of its bytes are read."""
 
-    def __init__(self, file: IO[bytes], tick: Tick) -> None:
+    def __init__(self, file: Readable, tick: Tick) -> None:
         self.file = file
         self.tick = tick
         self.closed = False  # pyarrow.PythonFile asks
@@ -176,10 +191,10 @@ def _opened_tar(file: IO[bytes]) -> tarfile.TarFile:
 
 
 def _tar_members(
-    file: IO[bytes], selection: Selection, url: str, links: HardLinks
+    file: IO[bytes], selection: Selection, meter: Meter, links: HardLinks
 ) -> Iterator[tuple[str, Guarded | Skip]]:
     """The wanted members but for the hard links, which `links` takes in."""
-    names = Names(selection, url)
+    names = Names(selection, meter.url)
     with _opened_tar(file) as tar:
         for number, member in enumerate(tar):
             if member.isdir():
@@ -192,20 +207,24 @@ def _tar_members(
                 continue
             links.add_other(member.name, wanted)
             if wanted is not None:
-                yield wanted, _tar_document(tar, member, wanted, url)
+                yield wanted, _tar_document(tar, member, wanted, meter)
         _check_end(tar)
 
 
 def _tar_document(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: str, url: str
+    tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: str, meter: Meter
 ) -> Guarded | Skip:
     if member.issym():
         return Skip(wanted, "link")
     stream = tar.extractfile(member)
-    return Skip(wanted, "not a regular file") if stream is None else Guarded(stream, url)
+    if stream is None:
+        return Skip(wanted, "not a regular file")
+    return Guarded(stream, meter.url, meter.document(wanted))
 
 
-def _tar_links(file: IO[bytes], links: HardLinks, url: str) -> Iterator[tuple[str, Guarded | Skip]]:
+def _tar_links(
+    file: IO[bytes], links: HardLinks, meter: Meter
+) -> Iterator[tuple[str, Guarded | Skip]]:
     """The documents of hard links, from a second look at the archive.
 
     A stream does not go back, and the first look does not know which file will have another name.
@@ -225,25 +244,26 @@ def _tar_links(file: IO[bytes], links: HardLinks, url: str) -> Iterator[tuple[st
             ]
             if these:
                 missing -= {link.document for link in these}
-                yield from _copies(_tar_document(tar, member, "", url), these, url)
+                content = _tar_document(tar, member, these[0].document, meter)
+                yield from _copies(content, these, meter)
     for document in sorted(missing):
         yield document, Skip(document, "link")
 
 
 def _copies(
-    document: Guarded | Skip, links: list[HardLink], url: str
+    content: Guarded | Skip, links: list[HardLink], meter: Meter
 ) -> Iterator[tuple[str, Guarded | Skip]]:
     """One member under the name of each link to it."""
-    if isinstance(document, Skip):
+    if isinstance(content, Skip):
         for link in links:
-            yield link.document, Skip(link.document, document.reason)
+            yield link.document, Skip(link.document, content.reason)
         return
     with tempfile.SpooledTemporaryFile(_COPY_BYTES) as copy:
-        while piece := document.read(_COPY_BYTES):
+        while piece := content.read(_COPY_BYTES):
             copy.write(piece)
         for link in links:
             copy.seek(0)
-            yield link.document, Guarded(copy, url)
+            yield link.document, Guarded(copy, meter.url, meter.document(link.document))
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -265,9 +285,9 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def _zip_members(
-    file: IO[bytes], selection: Selection, url: str, tick: Tick
+    file: IO[bytes], selection: Selection, meter: Meter, tick: Tick
 ) -> Iterator[tuple[str, Guarded | Skip]]:
-    names = Names(selection, url)
+    names = Names(selection, meter.url)
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             wanted = _zip_document(member, names)
@@ -279,7 +299,7 @@ def _zip_members(
                 yield wanted, skip
                 continue
             with archive.open(member) as stream:
-                yield wanted, Guarded(stream, url)
+                yield wanted, Guarded(stream, meter.url, meter.document(wanted))
             tick(member.compress_size)
 
 

@@ -137,7 +137,14 @@ def test_links_and_broken_text_are_skipped_and_listed(tmp_path: Path) -> None:
     (folder / "bad.txt").write_bytes(b"ab\xff" * 10)
     (folder / "link.txt").symlink_to("good.txt")
     corpus = build(
-        tmp_path / "root", folder, unit="char", decoding="skip", split="tail", val=0.0, test=0.0
+        tmp_path / "root",
+        folder,
+        unit="char",
+        decoding="skip",
+        split="tail",
+        val=0.0,
+        test=0.0,
+        max_skipped_fraction=1.0,
     )
     skipped = [json.loads(line) for line in contents(corpus.url)["skipped.jsonl"].splitlines()]
     assert [(s["path"], s["reason"].split(" (")[0]) for s in skipped] == [

@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.corpora import shards
+from pipeline.corpora import leases, shards
 from pipeline.corpora.config import NAME_PATTERN
 from pipeline.corpora.manifest_data import (
     READABLE,
@@ -242,9 +243,16 @@ def _cached(url: str, entry: FileEntry) -> str:
         raise DamagedError(_missing(url)) from None
     if storage.sha256_bytes(data) != entry.sha256:
         raise DamagedError(_wrong_digest(url))
+    _sweep(os.path.dirname(path))
     # Whole or not at all: several workers of a node may fetch the same file at once.
     storage.write_bytes(path, data)
     return path
+
+
+@cache
+def _sweep(folder: str) -> None:
+    """Remove what killed workers were writing, once a process: it takes a listing."""
+    leases.sweep_temporary(folder)
 
 
 def _cache_folder() -> str:

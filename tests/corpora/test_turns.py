@@ -9,13 +9,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pipeline import storage
-from pipeline.corpora import turns
+from pipeline.corpora import history, retention, turns
+from pipeline.corpora.build import build_corpus
+from pipeline.corpora.config import CorpusConfig
+from pipeline.corpora.whole import newest_whole
 from pipeline.errors import InputError, StoreError
 
 STORE = "memory://turns"
@@ -153,3 +158,42 @@ def test_a_renewal_that_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -
         enough.wait()
     assert "could not be renewed: away" in caplog.messages
     assert all(thread.name != "lease-renewer" for thread in threading.enumerate())
+
+
+def builds_at_once(root: str, sources: Path, rounds: int) -> list[str]:
+    """Builds and a prune in threads, again and again, on a store; returns what is wrong."""
+    wrong: list[str] = []
+
+    def guarded(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception:
+            wrong.append(traceback.format_exc())
+
+    for number in range(rounds):
+        works: list[Callable[[], object]] = [lambda: retention.prune(root, "c", 1)]
+        for name in ("a", "b"):
+            path = sources / name
+            path.write_bytes(b"%s %d\n" % (name.encode(), number % 3) * 40)
+            os.utime(path, (1e9 + number % 3, 1e9 + number % 3))
+            config = CorpusConfig(name="c", source=str(path), val=0.0, test=0.0)
+            force = number % 2 == 0
+            works.append(partial(build_corpus, config, root, force=force))
+            works.append(lambda: retention.prune(root, "c", 1))
+        threads = [threading.Thread(target=guarded, args=[work]) for work in works]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        corpus = newest_whole(root, "c")
+        record = history.origin(root, "c")
+        if corpus is None or record is None or record.version != corpus.version:
+            wrong.append(f"round {number}: LATEST {corpus}, sources.json {record}")
+    return wrong
+
+
+def test_builders_and_pruners_at_once_on_a_store(tmp_path: Path, store: str) -> None:
+    assert builds_at_once(store, tmp_path, rounds=6) == []
+    retention.prune(store, "c", 1)
+    assert len(retention.versions(store, "c")) == 1
+    assert storage.names(f"{store}/corpora/.staging") == []

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,7 +193,18 @@ def builds_at_once(root: str, sources: Path, rounds: int) -> list[str]:
     return wrong
 
 
-def test_builders_and_pruners_at_once_on_a_store(tmp_path: Path, store: str) -> None:
+def test_builders_and_pruners_at_once_on_a_store(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every write takes a moment, as over a network: without it, threads hardly meet."""
+    for name in ("write_bytes", "write_json", "remove"):
+        real = getattr(storage, name)
+
+        def slow(*given: Any, real: Callable[..., Any] = real) -> Any:
+            time.sleep(0.01)
+            return real(*given)
+
+        monkeypatch.setattr(storage, name, slow)
     assert builds_at_once(store, tmp_path, rounds=6) == []
     retention.prune(store, "c", 1)
     assert len(retention.versions(store, "c")) == 1

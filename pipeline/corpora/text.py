@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -172,16 +172,15 @@ def _compositions(text: str) -> Iterator[tuple[int, str, str]]:
         stretch = match.group()
         if unicodedata.is_normalized("NFC", stretch):
             continue
-        for piece in _clusters().finditer(stretch):
-            old = piece.group()
+        for place, old in _clusters(stretch):
             new = unicodedata.normalize("NFC", old)
             if new == old:
                 continue
             # A mark may be left alone where another one composes.
             before = _common(old, new)
             behind = _common(old[before:][::-1], new[before:][::-1])
-            place = match.start() + piece.start() + before
-            yield place, old[before : len(old) - behind], new[before : len(new) - behind]
+            first = match.start() + place + before
+            yield first, old[before : len(old) - behind], new[before : len(new) - behind]
 
 
 def _common(one: str, other: str) -> int:
@@ -190,14 +189,20 @@ def _common(one: str, other: str) -> int:
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
+def _clusters(text: str) -> Iterator[tuple[int, str]]:
+    """Characters with those behind them that may compose with them: their places and texts."""
+    joining = _joining()
+    starts = [place for place, char in enumerate(text) if not place or char not in joining]
+    for start, stop in pairwise([*starts, len(text)]):
+        yield start, text[start:stop]
+
+
 @cache
-def _clusters() -> re.Pattern[str]:
-    """Matches a character and those behind it that may compose with it."""
-    # All marks are there; to ask for all of Unicode would take 0.2 s.
+def _joining() -> frozenset[str]:
+    """All characters that join: a set, since a regular expression of so many is slow."""
+    # All of them are there; to ask for all of Unicode would take 0.2 s.
     planes = chain(range(0x20000), range(0xE0000, 0xE1000))
-    joining = "".join(char for char in map(chr, planes) if joins(char))
-    inside = re.escape(joining)
-    return re.compile(f"[^{inside}][{inside}]*|[{inside}]+", re.DOTALL)
+    return frozenset(char for char in map(chr, planes) if joins(char))
 
 
 def joins(character: str) -> bool:

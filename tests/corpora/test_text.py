@@ -112,9 +112,13 @@ def test_all_that_may_compose_is_known() -> None:
         # A composition's parts: all but the first join what stands before them.
         if len(parts) > 1:
             assert all(map(text_module.joins, parts[1:])), hex(ord(char))
-    alone = "x".join(filter(text_module.joins, every))
-    # Each is a mark on the x before it, so none begins a cluster.
-    assert all(found.group()[0] == "x" for found in text_module._clusters().finditer("x" + alone))
+    assert text_module._joining() == set(filter(text_module.joins, every))
+    assert list(text_module._clusters("\u0301ab\u0301\u0323c")) == [
+        (0, "\u0301"),
+        (1, "a"),
+        (2, "b\u0301\u0323"),
+        (5, "c"),
+    ]
 
 
 def test_a_place_is_found_in_a_logarithm_of_the_anchors() -> None:

@@ -19,6 +19,12 @@ from .conftest import corpus_config
 TEXT = st.text(alphabet=st.sampled_from("ab \r\n\té\u0301\u0300e\u1100\u1161𝄞\u3042"), max_size=200)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _joining_is_known() -> None:
+    """Made once, and not within the time that hypothesis gives to an example."""
+    text_module._joining()
+
+
 def prepared(raw: bytes, *, starts_document: bool = True, **changes: object) -> Prepared:
     return prepare(raw, corpus_config(**changes), starts_document=starts_document)
 

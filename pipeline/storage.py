@@ -6,6 +6,7 @@ this module alone: `storage.join`, `storage.read_json`, `storage.writing`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -73,6 +74,7 @@ _READ_BYTES = 8 << 20
 # A remote store is asked for this many bytes at once, or this many ranges, whichever comes first.
 _BATCH_BYTES = 64 << 20
 _BATCH_RANGES = 1024
+_REMOVALS = 100  # attempts at a folder that somebody else removes at the same time
 
 
 def exists(url: str) -> bool:
@@ -248,10 +250,16 @@ def remove(url: str) -> None:
 
 
 def remove_tree(url: str) -> None:
+    """Remove a folder and all that is in it. Two that remove it at once are as good as one."""
     with reaching(url):
-        fs, path = fresh(url)
-        if fs.exists(path):
-            fs.rm(path, recursive=True)
+        for _ in range(_REMOVALS):
+            fs, path = fresh(url)
+            if not fs.exists(path):
+                return
+            # Another one removes it, too: what is gone already ends this attempt, not the removal.
+            with contextlib.suppress(FileNotFoundError):
+                fs.rm(path, recursive=True)
+                return
 
 
 def check_writable(url: str, option: str = "--root") -> None:

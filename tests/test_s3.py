@@ -27,6 +27,7 @@ from pipeline.sampling.run import sample_files
 from pipeline.sampling.writer import Writer
 from pipeline.scheduling.ledger import Ledger
 from pipeline.scheduling.records import Attempt, Outcome
+from tests.corpora.test_turns import builds_at_once
 from tests.jobs.conftest import process
 from tests.registering import checkpoint, with_database
 from tests.servers import free_port, running
@@ -149,6 +150,14 @@ def test_a_corpus_on_s3_has_the_same_bytes_as_a_local_one(
     there = open_corpus(bucket, "t").open_split("train")
     assert (here.read(0, len(here)) == there.read(0, len(there))).all()
     assert not build_corpus(on_s3, bucket).built
+
+
+@pytest.mark.long
+def test_builders_and_pruners_at_once_on_s3(bucket: str, tmp_path: Path) -> None:
+    assert builds_at_once(bucket, tmp_path, rounds=6) == []
+    retention.prune(bucket, "c", 1)
+    assert len(retention.versions(bucket, "c")) == 1
+    assert storage.names(f"{bucket}/corpora/.staging") == []
 
 
 def test_archives_and_large_files_on_s3(bucket: str, tmp_path: Path) -> None:

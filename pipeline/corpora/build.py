@@ -17,11 +17,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import storage
-from pipeline.corpora import description, encode, expected, history, manifest, manifest_data
+from pipeline.corpora import (
+    description,
+    encode,
+    expected,
+    history,
+    leases,
+    manifest,
+    manifest_data,
+    turns,
+)
+from pipeline.corpora.bounds import check_sizes, check_skipped
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.documents import Document
 from pipeline.corpora.gather import gather
 from pipeline.corpora.layout import Layout, lay_out
+from pipeline.corpora.leases import Staging
 from pipeline.corpora.manifest import Corpus
 from pipeline.corpora.manifest_data import Identity, Manifest, ShardEntry, TextBytes
 from pipeline.corpora.shares import SplitShare, shares_line, shares_of, too_little
@@ -30,6 +41,7 @@ from pipeline.corpora.splits import rule_of
 from pipeline.corpora.staging import ReadUnit, UnitResult, plan_units, read_unit
 from pipeline.corpora.suspects import Suspects
 from pipeline.corpora.vocab import Vocab, build_vocab, count_symbols, describe, symbols_of
+from pipeline.corpora.whole import lacking, whole_version
 from pipeline.errors import InputError
 from pipeline.progress import Progress, bytes_of
 from pipeline.tasks import Runner, run_here
@@ -37,7 +49,6 @@ from pipeline.tasks import Runner, run_here
 log = logging.getLogger("unreasonable")
 
 COUNT_BYTES = 64 << 20  # staged text that one counting task reads: Ray Data takes 18 ms a task
-LEASE_S = 24 * 3600.0  # longer than any build is expected to take
 
 
 @dataclass(frozen=True)
@@ -93,16 +104,10 @@ def build_corpus(
         return _result(published, built=False, seconds=time.monotonic() - began)
     # A root that cannot be written is found out now, and not when all sources have been read.
     storage.check_writable(manifest.corpus_url(root, config.name))
-    history.sweep_staging(root)
-    staging = history.new_staging(root, f"{config.name}-{uuid.uuid4().hex[:8]}", LEASE_S)
-    try:
-        build = _Build(config, root, staging, run, frozen, force)
-        corpus = build.all_steps(listing)
-    finally:
-        # A build that is killed does not come here. A later one sweeps up, when the lease is over.
-        storage.remove_tree(staging)
-    # Last: from now on these sources count as built, and the next build has nothing to do.
-    history.record(root, config, state, corpus.version)
+    leases.sweep_staging(root)
+    with leases.staging(root, f"{config.name}-{uuid.uuid4().hex[:8]}") as lease:
+        build = _Build(config, root, lease, run, frozen, force)
+        corpus = build.all_steps(listing, state)
     log.info("corpus %s: version %s published at %s", config.name, corpus.version, corpus.url)
     return _result(corpus, built=True, seconds=time.monotonic() - began)
 
@@ -125,7 +130,9 @@ def _published(config: CorpusConfig, root: str, state: str | None) -> Corpus | N
     version = history.version_of(root, config, state)
     if not version:
         return None
-    corpus = manifest.open_version(storage.join(manifest.corpus_url(root, config.name), version))
+    corpus = whole_version(storage.join(manifest.corpus_url(root, config.name), version))
+    if corpus is None:
+        return None
     about = corpus.manifest
     # Versions of format 2 split whole documents, be there ever so few.
     if about.rule != rule_of(config, about.documents):
@@ -164,6 +171,7 @@ def _listing(config: CorpusConfig) -> Listing:
             f"several sources are called {', '.join(repeated)}; rename one, or build two corpora."
         )
     _refuse_doubles(whole)
+    check_sizes(whole, config)
     if not whole.files and not whole.streams:
         raise InputError(
             f"no document under {', '.join(config.sources)} matches {config.include}; "
@@ -191,13 +199,21 @@ class _Build:
 
     config: CorpusConfig
     root: str
-    staging: str
+    lease: Staging
     run: Runner
     frozen: Vocab | None
     force: bool
 
-    def all_steps(self, listing: Listing) -> Corpus:
-        """Returns the version that was published, now or by an earlier build of the same text."""
+    @property
+    def staging(self) -> str:
+        """The folder of the staged text: a task takes this, and not all of the build."""
+        return self.lease.url
+
+    def all_steps(self, listing: Listing, state: str | None) -> Corpus:
+        """Returns the version that was published, now or by an earlier build of the same text.
+
+        `state` is that of the sources, which is recorded with it.
+        """
         units = self._stage(listing)
         documents, skips = self._gather(units, listing)
         vocab = self._vocab(documents)
@@ -211,18 +227,39 @@ class _Build:
         )
         version = manifest_data.version_name(manifest_data.fingerprint(identity.to_json()))
         url = storage.join(manifest.corpus_url(self.root, self.config.name), version)
-        if storage.exists(storage.join(url, manifest.MANIFEST)) and not self.force:
+        found = self._claim(url)
+        if found:
             log.info(
                 "corpus %s: the same text as version %s, already published",
                 self.config.name,
                 version,
             )
             # It may be an old version whose text has come back: now it is the latest again.
-            about = manifest.open_version(url).manifest
+            about = found.manifest
         else:
             about = self._write(url, identity, vocab, documents, skips)
-        manifest.publish(url, about)
-        return manifest.open_version(url)
+        return self._publish(url, about, state)
+
+    def _claim(self, url: str) -> Corpus | None:
+        """The version at a URL, if it is whole; from here on nobody removes it, whole or not."""
+        with turns.turn(self.root, self.config.name):
+            self.lease.claim(url)
+            return None if self.force else whole_version(url)
+
+    def _publish(self, url: str, about: Manifest, state: str | None) -> Corpus:
+        """Make a version the latest, and record its sources."""
+        with turns.turn(self.root, self.config.name) as check:
+            missing = lacking(url, about)
+            if missing:
+                raise InputError(
+                    f"{storage.join(url, missing[0])} was removed or changed since it was written; "
+                    "see what else works on this root, and build again."
+                )
+            check()
+            manifest.publish(url, about)
+            # From now on these sources count as built, and the next build has nothing to do.
+            history.record(self.root, self.config, state, about.version)
+            return manifest.open_version(url)
 
     def _write(
         self,
@@ -275,6 +312,7 @@ class _Build:
         """The documents that count, and all that are left out, in the order of skipped.jsonl."""
         documents, skips = gather(self.staging, units)
         skips = sorted([*skips, *listing.skips], key=lambda skip: (skip.path, skip.reason))
+        check_skipped(documents, skips, self.config)
         if not sum(document.tokens for document in documents):
             raise InputError(
                 f"corpus {self.config.name} has no text: {len(documents)} documents, "

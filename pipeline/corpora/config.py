@@ -21,6 +21,8 @@ _LEAST = {
     "chunk_bytes": 1 << 10,
     "shard_bytes": 1 << 10,
     "expect_bytes": 0,
+    "max_document_bytes": 1,
+    "max_expansion": 1,
     "streams": 1,
     "stream_seq_len": 1,
 }
@@ -37,7 +39,14 @@ _NOT_SHAPING = {
     "url",
     "licence",
     "vocab_from",
+    "max_document_bytes",
+    "max_expansion",
+    "max_skipped_fraction",
 }
+
+# Bounds that decide whether a corpus is built, and never what it holds. While they are the default
+# they are in no digest, so that the records of corpora from before there were any hold.
+_BOUNDS = ("max_document_bytes", "max_expansion", "max_skipped_fraction")
 
 # Settings of the interleaved split alone. Elsewhere they decide nothing, and are in no digest: so
 # the versions and records of corpora that were built before there were any hold.
@@ -77,6 +86,12 @@ class CorpusConfig:
     """refuse a source that is not one document of this size, as decompressed; 0: any size"""
     expect_md5: str = ""
     """refuse a source that is not one document of this MD5, as decompressed; empty: any"""
+    max_document_bytes: int = 16 << 30
+    """refuse a document of more source bytes, as decompressed"""
+    max_expansion: int = 200
+    """refuse an archive or compressed file that unpacks to more than this many times its size"""
+    max_skipped_fraction: float = 0.01
+    """refuse sources of which a larger part, of documents or bytes, is left out as unreadable"""
     unit: Literal["byte", "char"] = "byte"
     """what a token stands for: a byte, or a Unicode code point of UTF-8 text; a leading byte-order
     mark is left out"""
@@ -136,6 +151,10 @@ class CorpusConfig:
             value = getattr(self, option)
             if value < least:
                 raise InputError(f"{option} is {value}; it must be at least {least}.")
+        if not 0 <= self.max_skipped_fraction <= 1:
+            raise InputError(
+                f"max_skipped_fraction is {self.max_skipped_fraction}; it must be from 0 to 1."
+            )
         expects = bool(self.expect_bytes or self.expect_md5)
         if expects and len(self.sources) != 1:
             raise InputError("expect_bytes and expect_md5 need exactly one source.")
@@ -204,6 +223,7 @@ class CorpusConfig:
         return {"train": self.train, "val": self.val, "test": self.test}
 
     def effective(self) -> dict[str, Any]:
-        """All fields but those that this split makes no use of."""
-        unused = set() if self.split == "interleaved" else _OF_STREAMS
+        """All fields but those that this split makes no use of, and bounds that nobody changed."""
+        unused = set() if self.split == "interleaved" else set(_OF_STREAMS)
+        unused |= {name for name in _BOUNDS if getattr(self, name) == getattr(type(self), name)}
         return {key: value for key, value in asdict(self).items() if key not in unused}

@@ -8,9 +8,10 @@ however the document was packed.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Protocol
+
+from pipeline.corpora.text import joins
 
 MAX_WINDOW = 1 << 20
 _LOOK_BACK = 1024  # bytes at the window's end that are searched when no place in it is safe
@@ -117,17 +118,12 @@ def _forced_cut(data: bytes, window: int) -> int:
 
 
 def stands_alone(data: bytes) -> bool:
-    """Whether the bytes begin with a character that never composes with what stands before it.
-
-    Marks and the vowels and finals of Hangul (conjoining jamo, U+1160 to U+11FF) may compose.
-    """
+    """Whether the bytes begin with a character that never composes with what stands before it."""
     character = data.decode("utf-8", "ignore")[:1]
     # Decoding skips over a broken sequence; then the character does not stand at the beginning.
     if not character or not data.startswith(character.encode()):
         return False
-    mark = unicodedata.category(character).startswith("M")
-    jamo = 0x1160 <= ord(character) < 0x1200
-    return not mark and not jamo
+    return not joins(character)
 
 
 def _read_all(stream: Readable, wanted: int) -> bytes:

@@ -21,6 +21,7 @@ _READ_BYTES = 256 << 10
 _DECODERS: dict[str, Callable[[], Any]] = {
     "bz2": bz2.BZ2Decompressor,
     "xz": lzma.LZMADecompressor,
+    "lzma": lzma.LZMADecompressor,  # it tells the older format by its beginning
 }
 
 

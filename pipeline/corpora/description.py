@@ -27,6 +27,7 @@ from pipeline.corpora.manifest_data import (
 from pipeline.corpora.sources import Skip
 from pipeline.corpora.splits import SPLITS
 from pipeline.corpora.suspects import suspects_of
+from pipeline.corpora.text import NO_ANCHORS, START, Anchors, unpacked
 from pipeline.corpora.vocab import Vocab
 
 DOCUMENT_COLUMNS = pa.schema(
@@ -46,7 +47,7 @@ DOCUMENT_COLUMNS = pa.schema(
 
 def documents_bytes(layout: Layout) -> bytes:
     """The bytes of documents.arrow: one row per document and split, in split and token order."""
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Any] = {
         "path": [placed.document.path for placed in layout.placed],
         "split": [placed.split for placed in layout.placed],
         "offset": [placed.offset for placed in layout.placed],
@@ -54,8 +55,7 @@ def documents_bytes(layout: Layout) -> bytes:
         "length": [placed.length for placed in layout.placed],
         "digest": [placed.document.digest for placed in layout.placed],
         "text_start": [placed.text_start for placed in layout.placed],
-        # In each of thousands of rows they would be many times the text.
-        "anchors": [[] if placed.start else _anchors(placed.document) for placed in layout.placed],
+        "anchors": _anchor_column(layout),
     }
     table = pa.table(columns, schema=DOCUMENT_COLUMNS)
     sink = io.BytesIO()
@@ -153,16 +153,24 @@ def _first_tokens(documents: list[Document], vocab: Vocab) -> tuple[tuple[int, i
     return tuple(sorted(counts.items()))
 
 
-def _anchors(document: Document) -> list[int]:
+def _anchors(document: Document) -> Anchors:
     """The chunks' anchors as one alignment of the document's normalised text with its source."""
     if not any(chunk.anchors for chunk in document.chunks):
-        return []
-    anchors: list[int] = []
+        return NO_ANCHORS
+    moved = []
     text_start = 0
     for chunk in document.chunks:
         # A chunk without anchors keeps its offsets, but the document's may have moved before it.
-        own = chunk.anchors or (0, 0)
-        for text, source in zip(own[::2], own[1::2], strict=True):
-            anchors += [text_start + text, chunk.source_offset + source]
+        own = unpacked(chunk.anchors) if chunk.anchors else START
+        moved.append(own + np.array((text_start, chunk.source_offset)))
         text_start += chunk.bytes
-    return anchors
+    return np.concatenate(moved)
+
+
+def _anchor_column(layout: Layout) -> pa.Array:
+    """The anchors of all rows, as arrays: as a list of numbers a line would be 80 bytes."""
+    # In each of thousands of rows they would be many times the text.
+    rows = [NO_ANCHORS if placed.start else _anchors(placed.document) for placed in layout.placed]
+    ends = np.cumsum([row.size for row in rows], dtype=np.int64)
+    offsets = np.concatenate(([0], ends)).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, np.concatenate([NO_ANCHORS, *rows]).ravel())

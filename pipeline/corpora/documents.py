@@ -22,7 +22,7 @@ class Chunk:
     tokens: int
     source_offset: int
     source_bytes: int
-    anchors: tuple[int, ...] = ()
+    anchors: Packed = b""  # as text.py packs them
     cuts: Packed = b""  # as objects they would be most of a large build's memory
 
     @property

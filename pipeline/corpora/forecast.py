@@ -11,14 +11,16 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.corpora import build, expected, history, retention
+from pipeline.corpora.bounds import check_sizes
 from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.interleaved import Streams, split_counts
 from pipeline.corpora.look import TextLook
-from pipeline.corpora.manifest import Corpus, corpus_url, latest, open_corpus, open_version
+from pipeline.corpora.manifest import Corpus, corpus_url, open_corpus, open_version
 from pipeline.corpora.sources import Listing, list_source
 from pipeline.corpora.splits import SPLITS
 from pipeline.corpora.survey import SourceFound, survey
 from pipeline.corpora.vocab import Vocab, describe, symbols_of
+from pipeline.corpora.whole import newest_whole
 from pipeline.errors import InputError
 from pipeline.estimates import RAY_START_S, Estimate, check_could_write, free_bytes
 
@@ -107,7 +109,7 @@ def forecast(
     if is_whole:
         documents = look.documents
     builds = current is None or options.force
-    newest = open_corpus(root, config.name) if latest(root, config.name) else None
+    newest = newest_whole(root, config.name)
     size = sum(source.bytes for source in found)
     vocab_size = _vocab_size(config, root, frozen, look, size)
     total = _text_tokens(config, size, documents, look)
@@ -196,6 +198,7 @@ def _listing(config: CorpusConfig) -> Listing:
     whole = Listing()
     for source in config.sources:
         whole.add(list_source(source, config))
+    check_sizes(whole, config)
     return whole
 
 

@@ -68,7 +68,7 @@ def _document(path: bytes, rows: _Rows) -> Document:
             tokens=row.tokens,
             source_offset=row.source_offset,
             source_bytes=row.source_bytes,
-            anchors=tuple(row.anchors),
+            anchors=row.anchors,
             cuts=row.cuts,
         )
         for unit, row in rows

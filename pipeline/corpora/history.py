@@ -1,14 +1,12 @@
 """What a build remembers beside the versions: which state of the sources gave which version.
 
-And the leases of staging folders. None of it is part of a version, because none of it is
-deterministic.
+It is no part of a version, because it is not deterministic.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +16,10 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import MANIFEST, corpus_url
 from pipeline.corpora.sources import Listing, SourceFile
 from pipeline.corpora.vocab import Vocab
+from pipeline.corpora.whole import named_latest
 from pipeline.errors import DamagedError
 
 RECORD = "sources.json"
-LEASE = "lease.json"
 
 # A file modified this shortly before it was listed may change again within its timestamp's
 # resolution, and look the same.
@@ -72,15 +70,21 @@ def source_state(config: CorpusConfig, listing: Listing, frozen: Vocab | None) -
             return None
         line = repr((file.path, file.url, file.size, file.state, file.within))
         digest.update(line.encode())  # repr() has escaped what is not UTF-8 in a name
+    # They are in skipped.jsonl, so a link that appears makes another version.
+    for skip in sorted(listing.skips, key=lambda skip: (skip.path, skip.reason)):
+        digest.update(repr((skip.path, skip.reason, skip.size)).encode())
     return digest.hexdigest()
 
 
 def version_of(root: str, config: CorpusConfig, state: str | None) -> str | None:
-    """The published version that this state of the sources gave, if any."""
+    """The published version that this state of the sources gave, if any.
+
+    None as well when LATEST names another: a build was killed between LATEST and its record.
+    """
     if state is None:
         return None
     last = origin(root, config.name)
-    if last is None or last.state != state:
+    if last is None or last.state != state or last.version != named_latest(root, config.name):
         return None
     # The version may have been removed since, by --keep or by hand.
     url = storage.join(corpus_url(root, config.name), last.version, MANIFEST)
@@ -107,31 +111,6 @@ def origin(root: str, name: str) -> SourceRecord | None:
         ) from None
 
 
-def new_staging(root: str, name: str, lease_s: float) -> str:
-    """A folder for one build's staged text, with a lease: until then nobody sweeps it."""
-    url = storage.join(_staging_folder(root), name)
-    storage.write_json(storage.join(url, LEASE), {"expires": time.time() + lease_s})
-    return url
-
-
-def sweep_staging(root: str) -> None:
-    """Remove what killed builds left behind, once its lease has run out."""
-    folder = _staging_folder(root)
-    for name in storage.names(folder):
-        # A folder without a lease is left alone: nobody knows whose it is.
-        lease = storage.join(folder, name, LEASE)
-        if storage.exists(lease) and _expiry(lease) < time.time():
-            storage.remove_tree(storage.join(folder, name))
-
-
-def _expiry(lease: str) -> float:
-    """Until when staging is in use, in seconds since 1970: for ever, where its lease is broken."""
-    try:
-        return float(storage.read_json(lease)["expires"])
-    except (DamagedError, KeyError, TypeError, ValueError):
-        return math.inf
-
-
 def _tells_changes(file: SourceFile, trusted_until: float) -> bool:
     """Whether the state of a file would be another one if its content were.
 
@@ -153,10 +132,6 @@ def _seconds(mtime: float) -> float:
 
 def _record_url(root: str, name: str) -> str:
     return storage.join(corpus_url(root, name), RECORD)
-
-
-def _staging_folder(root: str) -> str:
-    return storage.join(root, "corpora", ".staging")
 
 
 def written_after(file: SourceFile, instant: float) -> bool:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.corpora import shards
+from pipeline.corpora import leases, shards
 from pipeline.corpora.config import NAME_PATTERN
 from pipeline.corpora.manifest_data import (
     READABLE,
@@ -162,11 +163,12 @@ def open_corpus(root: str, reference: str) -> Corpus:
 def open_version(url: str) -> Corpus:
     """Open the corpus version in a folder; its format and fingerprint are always checked."""
     manifest_url = storage.join(url, MANIFEST)
-    if not storage.exists(manifest_url):
+    try:
+        value = storage.read_json(manifest_url)
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"no corpus version at {url}; `{command('build-corpus')} --list` shows what is there."
-        )
-    value = storage.read_json(manifest_url)
+        ) from None
     # The format first: what another one means by a field is not known here.
     if not isinstance(value, dict) or value.get("format") not in READABLE:
         raise InputError(
@@ -241,9 +243,16 @@ def _cached(url: str, entry: FileEntry) -> str:
         raise DamagedError(_missing(url)) from None
     if storage.sha256_bytes(data) != entry.sha256:
         raise DamagedError(_wrong_digest(url))
+    _sweep(os.path.dirname(path))
     # Whole or not at all: several workers of a node may fetch the same file at once.
     storage.write_bytes(path, data)
     return path
+
+
+@cache
+def _sweep(folder: str) -> None:
+    """Remove what killed workers were writing, once a process: it takes a listing."""
+    leases.sweep_temporary(folder)
 
 
 def _cache_folder() -> str:

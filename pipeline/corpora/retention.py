@@ -13,24 +13,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import runs, storage
+from pipeline.corpora import leases, turns
 from pipeline.corpora.manifest import (
-    LATEST,
     MANIFEST,
     Corpus,
     corpus_names,
     corpus_url,
-    latest,
     open_version,
 )
+from pipeline.corpora.whole import named_latest
 from pipeline.errors import DamagedError, InputError
 
 log = logging.getLogger("unreasonable")
 
 PIN = "PIN"  # a file of this name in a version's folder keeps the version for good
-
-# A folder without a manifest may be a build under way. It goes when nothing in it is newer than
-# this, which is as long as a build's lease on its staging.
-ORPHAN_S = 24 * 3600.0
 
 # Who needs which version of a corpus: asked by the corpus's name, it gives version -> users.
 References = Callable[[str], dict[str, list[str]]]
@@ -77,7 +73,7 @@ def versions(root: str, name: str) -> list[Version]:
     One that cannot be opened is left out with a warning.
     """
     url = corpus_url(root, name)
-    newest = latest(root, name)
+    newest = named_latest(root, name)
     listed = []
     for folder in storage.names(url):
         version_url = storage.join(url, folder)
@@ -86,11 +82,14 @@ def versions(root: str, name: str) -> list[Version]:
             continue
         try:
             corpus = open_version(version_url)
+            published = storage.modified(manifest_url)
         except InputError as error:
-            log.warning("%s", error)
+            if storage.exists(manifest_url):
+                log.warning("%s", error)
+            continue
+        except FileNotFoundError:  # it was removed since it was listed
             continue
         pinned = storage.exists(storage.join(version_url, PIN))
-        published = storage.modified(manifest_url)
         listed.append(Version(corpus, published, folder == newest, pinned))
     return sorted(listed, key=_newness, reverse=True)
 
@@ -128,18 +127,34 @@ def prune(root: str, name: str, keep: int, models: References = lambda name: {})
     """Remove versions beyond the newest `keep` that nothing holds on to; returns their names.
 
     `keep` 0 keeps all. `models` tells which versions registered models were trained on. It is asked
-    only when something could go, and nothing goes when it cannot say.
+    only when something could go, and nothing goes when it cannot say. Raises InputError for a
+    `keep` below 0.
     """
+    if keep < 0:
+        raise InputError(f"keep is {keep}; it must be at least 0, which keeps all versions.")
     removed: list[str] = []
-    surplus = versions(root, name)[keep:] if keep else []
-    candidates = [version for version in surplus if not version.pinned]
+    candidates = _surplus(root, name, keep)
     users = _users(root, name, models) if candidates else None
     if users is not None:
-        for version in candidates:
-            if _removed(version.corpus, users.get(version.corpus.version, []), keep):
-                removed.append(version.corpus.version)
+        with turns.turn(root, name) as check:
+            # Looked at again: another build may have made one of them the newest.
+            still = {version.corpus.url for version in _surplus(root, name, keep)}
+            still -= leases.claimed(root)
+            for version in candidates:
+                if version.corpus.url not in still:
+                    continue
+                check()
+                if _removed(version.corpus, users.get(version.corpus.version, []), keep):
+                    removed.append(version.corpus.version)
+    leases.sweep_staging(root)
     _sweep_orphans(root, name)
     return removed
+
+
+def _surplus(root: str, name: str, keep: int) -> list[Version]:
+    """The versions behind the newest `keep` that nobody has pinned."""
+    surplus = versions(root, name)[keep:] if keep else []
+    return [version for version in surplus if not version.pinned]
 
 
 def _newness(version: Version) -> tuple[bool, float, str]:
@@ -186,22 +201,27 @@ def _removed(corpus: Corpus, users: list[str], keep: int) -> bool:
 
 
 def _sweep_orphans(root: str, name: str) -> None:
-    """Remove version folders without a manifest in which nothing is new.
-
-    Builds and removals that were killed leave them.
+    """Remove what killed builds and removals left: old version folders without a manifest, and old
+    files that were on their way.
     """
     url = corpus_url(root, name)
+    leases.sweep_temporary(root)  # whoever asks whether a root can be written leaves one, too
+    leases.sweep_temporary(url)
+    is_file = storage.sizes(url)  # LATEST and sources.json
     for folder in storage.names(url):
-        orphan = storage.join(url, folder)
-        files = storage.names(orphan)
-        # LATEST and sources.json are files: nothing is in them.
-        if folder == LATEST or not files or MANIFEST in files or PIN in files:
+        if folder in is_file:
             continue
-        if all(_age_of(storage.join(orphan, file)) > ORPHAN_S for file in files):
-            storage.remove_tree(orphan)
+        place = storage.join(url, folder)
+        leases.sweep_temporary(place)
+        if not _is_orphan(place):
+            continue
+        with turns.turn(root, name) as check:
+            # A builder may have begun to write this version again.
+            if _is_orphan(place) and place not in leases.claimed(root):
+                check()
+                storage.remove_tree(place)
 
 
-def _age_of(url: str) -> float:
-    """Seconds since a file was written; 0 where the store does not say, so that it stays."""
-    now = time.time()
-    return now - (storage.modified(url) or now)
+def _is_orphan(folder: str) -> bool:
+    files = storage.names(folder)
+    return not {MANIFEST, PIN} & set(files) and leases.is_old(folder)

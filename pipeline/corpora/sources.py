@@ -16,6 +16,7 @@ from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
 
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
@@ -23,10 +24,10 @@ from pipeline.corpora.selection import Selection, fixed_part
 from pipeline.errors import InputError
 
 PYSTDLIB = "pystdlib:"
-_COMPRESSION = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
-_ARCHIVES = re.compile(r"\.(?:tar(?:\.(gz|bz2|xz|zst))?|tgz|tbz2|txz|tzst|zip)$")
+_COMPRESSION = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".lzma": "lzma", ".zst": "zstd"}
+_ARCHIVES = re.compile(r"\.(?:tar(?:\.(gz|bz2|xz|lzma|zst))?|tgz|tbz2|txz|tlz|tzst|zip)$")
 # What is behind ".tar" in full.
-_SHORT_TAR = {"tgz": "gz", "tbz2": "bz2", "txz": "xz", "tzst": "zst"}
+_SHORT_TAR = {"tgz": "gz", "tbz2": "bz2", "txz": "xz", "tlz": "lzma", "tzst": "zst"}
 # The member ends at the first "::": what follows is the archive's URL, perhaps a chain itself.
 _CHAINED_ARCHIVE = re.compile(r"(zip|tar)://(.*?)::(.+)", re.DOTALL)
 
@@ -138,10 +139,11 @@ def stem(url: str) -> str:
 
 
 def kind_of(path: str) -> tuple[str | None, str | None]:
-    """(compression, archive format) of a path, by its ending.
+    """(compression, archive format) of a path, by its ending in small or capital letters.
 
     The compression is fsspec's name of one, or None; the archive format is 'tar', 'zip' or None.
     """
+    path = path.lower()
     match = _ARCHIVES.search(path)
     if match is None:
         return _COMPRESSION.get(posixpath.splitext(path)[1]), None
@@ -189,7 +191,18 @@ def _list_chained(chained: re.Match[str], prefix: str) -> Listing:
             f"{url} does not end as a {kind} archive does; {kind}:// cannot look into it."
         )
     fs, path = storage.filesystem(url)
-    return Listing(streams=[_source_file(prefix, url, fs.info(path), member)])
+    info = fs.info(path)
+    _check_regular(fs, path, url)
+    return Listing(streams=[_source_file(prefix, url, info, member)])
+
+
+def _check_regular(fs: fsspec.AbstractFileSystem, path: str, url: str) -> None:
+    """Raise InputError for a pipe, a socket or a device: reading one may wait for ever."""
+    if isinstance(fs, LocalFileSystem) and not os.path.isfile(path):
+        raise InputError(
+            f"source {url} is neither a file nor a folder but a pipe, a socket or a device; "
+            "write what it gives to a file, and give that as --source."
+        )
 
 
 def _list_file(
@@ -201,6 +214,7 @@ def _list_file(
     file is read in ranges where the store can do that, else as a stream.
     """
     info = fs.info(path)
+    _check_regular(fs, path, url)
     compression, archive = kind_of(storage.bare(path))
     if archive:
         folder = f"{name}/" if name else ""
@@ -231,17 +245,53 @@ def _list_glob(
 
     Their names begin behind the folder in front of the first wildcard.
     """
-    fixed = fixed_part(path)
+    selection = Selection(config, prefix)
+    behind = len(fixed_part(path))
     listing = Listing()
-    for name, info in sorted(fs.glob(path, detail=True).items()):
-        if info["type"] != "file":
-            continue  # '*' matches folders as well; '**' is there for what is in them
-        relative = name[len(fixed) :].lstrip("/")
-        selection = Selection(config, prefix)
-        listing.add(_list_file(fs, name, _url_of(fs, name, url), selection, relative))
+    for name, is_file in _glob_local(path) if isinstance(fs, LocalFileSystem) else _glob(fs, path):
+        relative = name[behind:].lstrip("/")
+        if is_file:
+            listing.add(_list_file(fs, name, _url_of(fs, name, url), selection, relative))
+            continue
+        # As in a tree: what is left out is listed.
+        wanted = selection.name(relative)
+        if wanted is not None:
+            listing.skips.append(Skip(wanted, _not_regular(name)))
     if not listing.files and not listing.streams:
         raise InputError(f"no file matches source {url}; give another --source.")
     return listing
+
+
+def _glob(fs: fsspec.AbstractFileSystem, pattern: str) -> Iterator[tuple[str, bool]]:
+    """The files that a pattern names on a store, which has nothing else."""
+    for name, info in sorted(fs.glob(pattern, detail=True).items()):
+        # '*' matches folders as well; '**' is there for what is in them.
+        if info["type"] == "file":
+            yield name, True
+
+
+def _glob_local(pattern: str) -> Iterator[tuple[str, bool]]:
+    """Everything but folders that a pattern names, in order; false for links, pipes and the like.
+
+    fsspec's patterns, but not its walk: that goes on where a folder may not be read, and the files
+    in it would be left out without a word.
+    """
+    root = fixed_part(pattern) or "/"
+    if not os.path.isdir(root):
+        return
+    levels = None if "**" in pattern else pattern[len(fixed_part(pattern)) :].count("/")
+    matches = re.compile(glob_translate(pattern)).match
+    found = {
+        entry.path: entry.is_file(follow_symlinks=False)
+        for entry, _ in _walk_local(root, "", levels)
+        if matches(entry.path)
+    }
+    yield from sorted(found.items())
+
+
+def _not_regular(path: str) -> str:
+    """Why a local entry that is no file is left out."""
+    return "link" if os.path.islink(path) else "not a regular file"
 
 
 def _url_of(fs: fsspec.AbstractFileSystem, name: str, url: str) -> str:
@@ -272,31 +322,33 @@ def _list_tree(url: str, selection: Selection) -> Listing:
     return listing
 
 
-def _walk_local(root: str, below: str) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Every entry below a folder that is no folder, with its relative path.
+def _walk_local(
+    root: str, below: str, levels: int | None = None
+) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Every entry below a folder that is no folder, with its relative path, `levels` folders deep.
 
     Links are not followed. Names that start with '.' or '_' count like any other.
     """
     with os.scandir(os.path.join(root, below)) as entries:
         for entry in entries:
             relative = f"{below}{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk_local(root, f"{relative}/")
-            else:
+            if not entry.is_dir(follow_symlinks=False):
                 yield entry, relative
+            elif levels is None:
+                yield from _walk_local(root, f"{relative}/")
+            elif levels > 1:
+                yield from _walk_local(root, f"{relative}/", levels - 1)
 
 
 def _add_local(listing: Listing, entry: os.DirEntry[str], wanted: str | None) -> None:
     if wanted is None:
         return
-    if entry.is_symlink():
-        listing.skips.append(Skip(wanted, "link"))
-    elif entry.is_file(follow_symlinks=False):
+    if entry.is_file(follow_symlinks=False):
         stat = entry.stat(follow_symlinks=False)
         state = f"mtime:{stat.st_mtime_ns}"
         listing.files.append(SourceFile(wanted, entry.path, stat.st_size, state))
     else:
-        listing.skips.append(Skip(wanted, "not a regular file"))
+        listing.skips.append(Skip(wanted, _not_regular(entry.path)))
 
 
 def _add_remote(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any
 
 import pyarrow as pa
@@ -31,6 +31,9 @@ from pipeline.progress import Progress, bytes_of
 
 GROUP_BYTES = 32 << 20  # small files go in groups of this size: Ray Data takes 18 ms a task
 
+# A file costs at least as much as this many bytes: so millions of empty ones are several tasks.
+FILE_BYTES = 4 << 10
+
 _NO_DIGEST = bytes(32)
 
 CHUNKS = pa.schema(
@@ -43,7 +46,7 @@ CHUNKS = pa.schema(
         ("tokens", pa.int64()),
         ("first", pa.int64()),  # first symbol, -1 when the chunk is empty
         ("digest", pa.binary(32)),  # SHA-256 of the source bytes
-        ("anchors", pa.list_(pa.int64())),  # text offset, source offset, text offset, ...
+        ("anchors", pa.binary()),  # the way back to the source: see text.py
         ("cuts", pa.binary()),  # where a block may begin: see blocks.py
         ("suspect", pa.string()),  # what the document looks like, if not like text; or null
         ("skip", pa.string()),  # why the document is left out, or null
@@ -65,7 +68,7 @@ class StagedChunk:
     offset: int = 0
     tokens: int = 0
     first: int = -1
-    anchors: list[int] = field(default_factory=list)
+    anchors: bytes = b""
     cuts: bytes = b""
     suspect: str | None = None
     skip: str | None = None
@@ -135,12 +138,13 @@ def plan_units(
             for start in range(0, file.size, chunk_bytes):
                 add("range", [file], start, min(start + chunk_bytes, file.size))
             continue
-        if group and file.size > room:
+        cost = max(file.size, FILE_BYTES)
+        if group and cost > room:
             add("files", group)
             group = []
             room = GROUP_BYTES
         group.append(file)
-        room -= file.size
+        room -= cost
     if group:
         add("files", group)
     return units
@@ -195,10 +199,12 @@ def read_chunks(staging: str, unit: int) -> list[StagedChunk]:
 
 def write_chunks(staging: str, unit: int, rows: list[StagedChunk]) -> None:
     """Stage the chunk table of one unit."""
-    # vars(), not asdict(): that would copy every list of anchors.
+    # vars(), not asdict(), which copies everything.
     table = pa.Table.from_pylist([vars(row) for row in rows], schema=CHUNKS)
     url = table_url(staging, unit)
-    with storage.writing(url) as file, pa.ipc.new_file(file, CHUNKS) as writer:
+    # Anchors of short lines are as large as their text, and nearly all alike.
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with storage.writing(url) as file, pa.ipc.new_file(file, CHUNKS, options=options) as writer:
         writer.write_table(table)
 
 
@@ -255,7 +261,7 @@ class _ChunkWriter:
             tokens=len(symbols),
             first=int(symbols[0]) if len(symbols) else -1,
             digest=hashlib.sha256(raw).digest(),
-            anchors=[offset for anchor in prepared.anchors for offset in anchor],
+            anchors=prepared.anchors,
             cuts=packed_cuts(prepared.text, len(symbols)),
             suspect=None if source_offset else looks_like(raw),
         )

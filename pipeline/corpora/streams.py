@@ -6,6 +6,7 @@ No member is ever extracted under its name.
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import tarfile
 import tempfile
@@ -16,7 +17,19 @@ from typing import IO, Any
 import fsspec
 
 from pipeline import storage
+from pipeline.corpora.bounds import Meter
+from pipeline.corpora.cutting import Readable
 from pipeline.corpora.decompression import decompressed
+from pipeline.corpora.members import (
+    HardLink,
+    HardLinks,
+    Names,
+    is_encrypted,
+    is_zip_folder,
+    is_zip_link,
+    plain_name,
+    zip_path,
+)
 from pipeline.corpora.selection import Selection
 from pipeline.corpora.sources import Skip, SourceFile, kind_of
 from pipeline.errors import InputError
@@ -40,25 +53,47 @@ def open_stream(
 ) -> Iterator[tuple[str, Guarded | Skip]]:
     """Yield (relative path, readable stream or Skip) for every wanted document of a stream source.
 
-    Members come in archive order, and each must be read before the next is asked for. A path that
-    comes twice counts the last time. `tick` hears of the bytes of the file itself as they are
-    consumed. Raises InputError, naming the file, for one that is damaged, cut short or unreadable.
+    Members come in archive order, hard links last, and each must be read before the next is asked
+    for. A path that comes twice counts the last time. `tick` hears of the bytes of the file itself
+    as they are consumed. Raises InputError, naming the file, for one that is damaged, cut short or
+    unreadable.
     """
-    compression, archive = kind_of(storage.bare(source.url))
-    with reading(source.url):
+    _, archive = kind_of(storage.bare(source.url))
+    url = source.url
+    with reading(url):
         if archive == "zip":
             # A zip's directory stands at its end: it cannot be read from front to back.
-            with _seekable(source.url) as file:
-                yield from _zip_members(file, selection, source.url, tick)
+            with _seekable(url) as file:
+                meter = Meter(selection.config, url, file.seek(0, io.SEEK_END))
+                yield from _zip_members(file, selection, meter, tick)
             return
-        with (
-            fsspec.open(source.url, "rb") as raw,
-            decompressed(_Counted(raw, tick), compression) as file,
-        ):
-            if archive == "tar":
-                yield from _tar_members(file, selection, source.url)
-            else:
-                yield source.path, Guarded(file, source.url)
+        meter = Meter(selection.config, url)
+        if archive is None:
+            with _unpacked(meter, tick) as file:
+                yield source.path, Guarded(file, url, meter.document(source.path))
+            return
+        links = HardLinks()
+        with _unpacked(meter, tick) as file:
+            yield from _tar_members(file, selection, meter, links)
+        if links:
+            with _unpacked(meter, lambda _: None) as file:
+                yield from _tar_links(file, links, meter)
+
+
+@contextlib.contextmanager
+def _unpacked(meter: Meter, tick: Tick) -> Iterator[Any]:
+    """A file from its beginning, decompressed where its ending says so."""
+    compression, _ = kind_of(storage.bare(meter.url))
+
+    def consume(size: int) -> None:
+        meter.consume(size)
+        tick(size)
+
+    with (
+        fsspec.open(meter.url, "rb") as raw,
+        decompressed(_Counted(raw, consume), compression) as file,
+    ):
+        yield _Counted(file, meter.unpack)
 
 
 @contextlib.contextmanager
@@ -89,19 +124,24 @@ class Guarded:
     Its reader works outside of open_stream's own guard: an error there never passes through it.
     """
 
-    def __init__(self, stream: IO[bytes], url: str) -> None:
+    def __init__(
+        self, stream: Readable, url: str, hear: Callable[[int], None] = lambda size: None
+    ) -> None:
         self.stream = stream
         self.url = url
+        self.hear = hear
 
     def read(self, size: int = -1) -> bytes:
         with reading(self.url):
-            return self.stream.read(size)
+            data = self.stream.read(size)
+            self.hear(len(data))
+            return data
 
 
 class _Counted:
-    """A raw file that tells `tick` how many of its bytes are read."""
+    """A file that tells `tick` how many of its bytes are read."""
 
-    def __init__(self, file: IO[bytes], tick: Tick) -> None:
+    def __init__(self, file: Readable, tick: Tick) -> None:
         self.file = file
         self.tick = tick
         self.closed = False  # pyarrow.PythonFile asks
@@ -145,29 +185,85 @@ class _StrictTarInfo(tarfile.TarInfo):
             ) from None
 
 
-def _tar_members(
-    file: IO[bytes], selection: Selection, url: str
-) -> Iterator[tuple[str, Guarded | Skip]]:
-    names = _Names(selection, url)
+def _opened_tar(file: IO[bytes]) -> tarfile.TarFile:
     # "r|" reads from front to back, and never seeks.
-    with tarfile.open(fileobj=file, mode="r|", bufsize=_TAR_BUFFER, tarinfo=_StrictTarInfo) as tar:
-        for member in tar:
+    return tarfile.open(fileobj=file, mode="r|", bufsize=_TAR_BUFFER, tarinfo=_StrictTarInfo)
+
+
+def _tar_members(
+    file: IO[bytes], selection: Selection, meter: Meter, links: HardLinks
+) -> Iterator[tuple[str, Guarded | Skip]]:
+    """The wanted members but for the hard links, which `links` takes in."""
+    names = Names(selection, meter.url)
+    with _opened_tar(file) as tar:
+        for number, member in enumerate(tar):
             if member.isdir():
                 continue
             wanted = names.name(member.name)
             # tarfile keeps every header otherwise: memory would grow with the archive.
             tar.members = []  # type: ignore[attr-defined]
-            if wanted is None:
+            if member.islnk():
+                links.add_link(member.name, member.linkname, wanted, number)
                 continue
-            if member.issym() or member.islnk():
-                yield wanted, Skip(wanted, "link")
-                continue
-            stream = tar.extractfile(member)
-            if stream is None:
-                yield wanted, Skip(wanted, "not a regular file")
-            else:
-                yield wanted, Guarded(stream, url)
+            links.add_other(member.name, wanted)
+            if wanted is not None:
+                yield wanted, _tar_document(tar, member, wanted, meter)
         _check_end(tar)
+
+
+def _tar_document(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: str, meter: Meter
+) -> Guarded | Skip:
+    if member.issym():
+        return Skip(wanted, "link")
+    stream = tar.extractfile(member)
+    if stream is None:
+        return Skip(wanted, "not a regular file")
+    return Guarded(stream, meter.url, meter.document(wanted))
+
+
+def _tar_links(
+    file: IO[bytes], links: HardLinks, meter: Meter
+) -> Iterator[tuple[str, Guarded | Skip]]:
+    """The documents of hard links, from a second look at the archive.
+
+    A stream does not go back, and the first look does not know which file will have another name.
+    """
+    by_target: dict[str, list[HardLink]] = {}
+    for link in links:
+        by_target.setdefault(link.target, []).append(link)
+    missing = {link.document for link in links}
+    with _opened_tar(file) as tar:
+        for number, member in enumerate(tar):
+            tar.members = []  # type: ignore[attr-defined]
+            # Of a file that comes again, a link has the last content in front of it.
+            these = [
+                link
+                for link in by_target.get(plain_name(member.name), [])
+                if number < link.number and not member.islnk()
+            ]
+            if these:
+                missing -= {link.document for link in these}
+                content = _tar_document(tar, member, these[0].document, meter)
+                yield from _copies(content, these, meter)
+    for document in sorted(missing):
+        yield document, Skip(document, "link")
+
+
+def _copies(
+    content: Guarded | Skip, links: list[HardLink], meter: Meter
+) -> Iterator[tuple[str, Guarded | Skip]]:
+    """One member under the name of each link to it."""
+    if isinstance(content, Skip):
+        for link in links:
+            yield link.document, Skip(link.document, content.reason)
+        return
+    with tempfile.SpooledTemporaryFile(_COPY_BYTES) as copy:
+        while piece := content.read(_COPY_BYTES):
+            copy.write(piece)
+        for link in links:
+            copy.seek(0)
+            yield link.document, Guarded(copy, meter.url, meter.document(link.document))
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -189,68 +285,22 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def _zip_members(
-    file: IO[bytes], selection: Selection, url: str, tick: Tick
+    file: IO[bytes], selection: Selection, meter: Meter, tick: Tick
 ) -> Iterator[tuple[str, Guarded | Skip]]:
-    names = _Names(selection, url)
+    names = Names(selection, meter.url)
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
-            wanted = None if member.is_dir() else names.name(member.filename)
+            wanted = _zip_document(member, names)
             if wanted is None:
                 tick(member.compress_size)
-            elif _is_encrypted(member):
-                yield wanted, Skip(wanted, "encrypted", member.file_size)
-            elif _is_zip_link(member):
-                yield wanted, Skip(wanted, "link")
-            else:
-                with archive.open(member) as stream:
-                    yield wanted, Guarded(stream, url)
-                tick(member.compress_size)
-
-
-def _is_encrypted(member: zipfile.ZipInfo) -> bool:
-    return bool(member.flag_bits & 0x1)
-
-
-def _is_zip_link(member: zipfile.ZipInfo) -> bool:
-    """Whether a member is a symbolic link: the file type in the Unix mode, its upper 16 bits."""
-    return (member.external_attr >> 28) == 0xA
-
-
-class _Names:
-    """The documents' names of an archive's members; two members of one name are refused.
-
-    A member that comes again under its own name is none of these: the last counts, as tar does.
-    """
-
-    def __init__(self, selection: Selection, url: str) -> None:
-        self.selection = selection
-        self.url = url
-        self.members: dict[str, str] = {}  # by document
-
-    def name(self, member: str) -> str | None:
-        """A member's document, or None when the recipe leaves it out."""
-        wanted = self.selection.name(_member_path(member))
-        if wanted is None:
-            return None
-        # './a', '/a' and 'a' are one file for whoever unpacks the archive.
-        plain = "/".join(part for part in member.split("/") if part not in ("", "."))
-        other = self.members.setdefault(wanted, plain)
-        if other != plain:
-            raise InputError(
-                f"members {other} and {plain} of source {self.url} both become document {wanted}; "
-                "change --strip_prefix, or leave one out with --exclude."
-            )
-        return wanted
-
-
-def _member_path(name: str) -> str:
-    """A member's name as a plain relative path.
-
-    It is a label and no path is ever opened by it, so '..' and a leading '/' only lose their
-    meaning.
-    """
-    parts = name.replace("\\", "/").split("/")
-    return "/".join(part for part in parts if part not in ("", ".", ".."))
+                continue
+            skip = _zip_skip(member, wanted)
+            if skip:
+                yield wanted, skip
+                continue
+            with archive.open(member) as stream:
+                yield wanted, Guarded(stream, meter.url, meter.document(wanted))
+            tick(member.compress_size)
 
 
 def zip_directory(
@@ -260,19 +310,26 @@ def zip_directory(
 
     Of a remote archive only the end is fetched, where the server can give a part of a file.
     """
-    names = _Names(selection, source.url)
+    names = Names(selection, source.url)
     with (
         reading(source.url),
         fsspec.open(source.url, "rb") as file,
         zipfile.ZipFile(file) as archive,
     ):
         for member in archive.infolist():
-            wanted = None if member.is_dir() else names.name(member.filename)
-            if wanted is None:
-                continue
-            if _is_encrypted(member):
-                yield wanted, Skip(wanted, "encrypted", member.file_size)
-            elif _is_zip_link(member):
-                yield wanted, Skip(wanted, "link")
-            else:
-                yield wanted, member
+            wanted = _zip_document(member, names)
+            if wanted is not None:
+                yield wanted, _zip_skip(member, wanted) or member
+
+
+def _zip_document(member: zipfile.ZipInfo, names: Names) -> str | None:
+    if is_zip_folder(member):
+        return None
+    return names.name(member.filename, zip_path(member))
+
+
+def _zip_skip(member: zipfile.ZipInfo, wanted: str) -> Skip | None:
+    """Why a member is left out; None for one that is read."""
+    if is_encrypted(member):
+        return Skip(wanted, "encrypted", member.file_size)
+    return Skip(wanted, "link") if is_zip_link(member) else None

@@ -61,8 +61,10 @@ class Tracer:
         self.corpus = corpus
         self.tokens = {split: corpus.open_split(split) for split in SPLITS}
         table = corpus.documents()
-        # As Arrow: they are most of the table, and needed for one document at a time.
-        self._anchors = table["anchors"]
+        # As arrays: they are most of the table, and a call needs a logarithm of one row.
+        lists = table["anchors"].combine_chunks()
+        self._anchor_ends = lists.offsets.to_numpy()
+        self._anchors = lists.values.to_numpy().reshape(-1, 2)
         self._parts: dict[str, list[Part]] = {split: [] for split in SPLITS}
         self._by_path: dict[bytes, list[Part]] = {}
         # The row of each document's first token: format 3 has the anchors only there.
@@ -114,8 +116,9 @@ class Tracer:
         part = parts[index]
         if position >= part.end:
             return Origin(_path(part), None)
-        numbers = self._anchors[self._first_rows[part.path]].as_py()
-        anchors = list(zip(numbers[::2], numbers[1::2], strict=True))
+        row = self._first_rows[part.path]
+        # The list column counts numbers, of which an anchor has two.
+        anchors = self._anchors[self._anchor_ends[row] // 2 : self._anchor_ends[row + 1] // 2]
         return Origin(_path(part), source_offset(anchors, self._text_offset(part, position)))
 
     def origins(self, split: str, start: int, stop: int) -> list[Origin]:
@@ -134,7 +137,7 @@ class Tracer:
     def _last_before(self, split: str) -> Part:
         """The last document of the splits before this one."""
         earlier = SPLITS[: SPLITS.index(split)]
-        return [part for name in earlier for part in self._parts[name]][-1]
+        return next(self._parts[name][-1] for name in reversed(earlier) if self._parts[name])
 
     def _text_offset(self, part: Part, position: int) -> int:
         """The byte offset of a token in its document's normalised text."""

@@ -19,7 +19,7 @@ from pipeline.corpora.gather import gather
 from pipeline.corpora.manifest import Corpus, open_version
 from pipeline.corpora.sources import Listing, list_source
 from pipeline.corpora.staging import ReadUnit, blob_url, plan_units, read_unit
-from pipeline.corpora.text import source_offset
+from pipeline.corpora.text import source_offset, unpacked
 from pipeline.corpora.trace import Tracer
 from pipeline.errors import InputError
 from pipeline.progress import Progress
@@ -39,7 +39,7 @@ class Piece:
     length: int
     unit: int = 0
     source_offset: int = 0
-    anchors: tuple[int, ...] = ()
+    anchors: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,7 @@ class StagedTexts:
         at = len(prefix)
         for own in document.pieces:
             if at < own.length or own is document.pieces[-1]:
-                anchors = list(zip(own.anchors[::2], own.anchors[1::2], strict=True))
-                return own.source_offset + source_offset(anchors, at)
+                return own.source_offset + source_offset(unpacked(own.anchors), at)
             at -= own.length
         return 0
 

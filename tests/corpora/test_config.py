@@ -26,6 +26,10 @@ from .conftest import corpus_config
         ({"chunk_bytes": 1023}, r"chunk_bytes is 1023; it must be at least 1024\."),
         ({"shard_bytes": 1023}, r"shard_bytes is 1023; it must be at least 1024\."),
         ({"expect_bytes": -1}, r"expect_bytes is -1; it must be at least 0\."),
+        ({"max_document_bytes": 0}, r"max_document_bytes is 0; it must be at least 1\."),
+        ({"max_expansion": 0}, r"max_expansion is 0; it must be at least 1\."),
+        ({"max_skipped_fraction": -0.1}, r"max_skipped_fraction is -0\.1; it must be from 0 to 1"),
+        ({"max_skipped_fraction": 1.1}, r"max_skipped_fraction is 1\.1; it must be from 0 to 1"),
         ({"source": ["a", "b"], "expect_bytes": 1}, "need exactly one source"),
         ({"source": ["a", "b"], "expect_md5": "0"}, "need exactly one source"),
         ({"train": 0.5}, r"exactly one of .* must be 'rest'; found \{'train': 0\.5, "),
@@ -121,6 +125,9 @@ def test_only_what_shapes_the_bytes_is_in_the_fingerprint() -> None:
         "url",
         "licence",
         "vocab_from",
+        "max_document_bytes",
+        "max_expansion",
+        "max_skipped_fraction",
         "streams",
         "stream_seq_len",
     }
@@ -132,6 +139,19 @@ def test_only_what_shapes_the_bytes_is_in_the_fingerprint() -> None:
         "stream_seq_len": 9,
     }
     assert set(streams) - set(corpus_config().shaping()) == {"streams", "stream_seq_len"}
+
+
+def test_bounds_are_settings_where_somebody_changed_them() -> None:
+    """In no digest else: records of corpora that were built before there were any hold."""
+    defaults = corpus_config().effective()
+    for bound, value in (
+        ("max_document_bytes", 7),
+        ("max_expansion", 7),
+        ("max_skipped_fraction", 0.5),
+    ):
+        assert bound not in defaults
+        assert corpus_config(**{bound: value}).effective() == {**defaults, bound: value}
+        assert bound not in corpus_config(**{bound: value}).shaping()
 
 
 def test_streams_take_fractions() -> None:

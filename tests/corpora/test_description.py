@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -28,6 +29,7 @@ from pipeline.corpora.manifest_data import (
 from pipeline.corpora.sources import Skip
 from pipeline.corpora.splits import SplitRule
 from pipeline.corpora.suspects import Suspects
+from pipeline.corpora.text import packed
 from pipeline.corpora.vocab import Vocab
 
 from .conftest import corpus_config
@@ -35,9 +37,9 @@ from .conftest import corpus_config
 A = Document(
     b"a\xff",
     [
-        Chunk(0, 0, 4, 4, 0, 7, (0, 3)),
+        Chunk(0, 0, 4, 4, 0, 7, packed(np.array([(0, 3)]))),
         Chunk(0, 4, 5, 5, 7, 5),
-        Chunk(0, 9, 3, 3, 12, 4, (0, 0, 1, 2)),
+        Chunk(0, 9, 3, 3, 12, 4, packed(np.array([(0, 0), (1, 2)]))),
     ],
     b"A" * 32,
     ord("x"),

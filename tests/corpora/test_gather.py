@@ -69,12 +69,15 @@ def test_the_first_symbol_is_that_of_the_first_chunk_with_text(tmp_path: Path) -
     assert documents[0].first == ord("x")
 
 
+ANCHOR = b"\0" * 8 + b"\3" + b"\0" * 7  # text offset 0 is source offset 3
+
+
 def test_anchors_cuts_and_suspicion_come_with_their_chunks(tmp_path: Path) -> None:
-    moved = StagedChunk(b"a", 0, 5, bytes(32), 0, 2, 97, [0, 3], bytes(range(16)), "gzip", None, 2)
-    after = StagedChunk(b"a", 5, 1, bytes(32), 2, 1, 97, [], b"", None, None, 1)
+    moved = StagedChunk(b"a", 0, 5, bytes(32), 0, 2, 97, ANCHOR, bytes(range(16)), "gzip", None, 2)
+    after = StagedChunk(b"a", 5, 1, bytes(32), 2, 1, 97, b"", b"", None, None, 1)
     documents, _ = gathered(tmp_path, [moved, after])
     assert documents[0].chunks == [
-        Chunk(0, 0, 2, 2, 0, 5, (0, 3), bytes(range(16))),
+        Chunk(0, 0, 2, 2, 0, 5, ANCHOR, bytes(range(16))),
         Chunk(0, 2, 1, 1, 5, 1),
     ]
     assert documents[0].suspect == "gzip"

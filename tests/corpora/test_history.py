@@ -1,4 +1,4 @@
-"""What a build remembers: the state of its sources, where they came from, and its leases."""
+"""What a build remembers: the state of its sources, and where they came from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from pipeline import storage
 from pipeline.corpora import history
 from pipeline.corpora.history import SourceRecord
-from pipeline.corpora.sources import Listing, SourceFile
+from pipeline.corpora.sources import Listing, Skip, SourceFile
 from pipeline.corpora.vocab import Vocab
 from pipeline.errors import DamagedError
 
@@ -73,6 +73,21 @@ def test_settings_streams_and_vocabulary_are_part_of_the_state() -> None:
     assert history.source_state(corpus_config(), listing, None) == one
 
 
+def test_what_is_skipped_is_part_of_the_state() -> None:
+    """A symbolic link that appears is in skipped.jsonl, so it is another version."""
+
+    def with_skips(*skips: Skip) -> str | None:
+        listing = Listing(files=[file()], skips=list(skips))
+        return history.source_state(corpus_config(), listing, None)
+
+    one = Skip("a", "link")
+    two = Skip("b", "link")
+    assert with_skips() == state(file())
+    assert with_skips(one, two) == with_skips(two, one)
+    others = [(), (one,), (two,), (one, two), (Skip("a", "not a regular file"),)]
+    assert len({with_skips(*skips) for skips in others}) == 5
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -130,7 +145,11 @@ def test_a_version_is_found_again_by_the_state_of_its_sources(tmp_path: Path) ->
     storage.write_bytes(f"{root}/corpora/x/v1/train-00000.arrow", b"")
     assert history.version_of(root, config, "state") is None
     storage.write_json(f"{root}/corpora/x/v1/manifest.json", {})
-    assert history.version_of(root, config, "state") == "v1"
+    # LATEST must name it, too: a build may have been killed between the two.
+    assert history.version_of(root, config, "state") is None
+    for named, found in ((b"v0\n", None), (b"/..", None), (b"v1\n", "v1")):
+        storage.write_bytes(f"{root}/corpora/x/LATEST", named)
+        assert history.version_of(root, config, "state") == found
     assert history.version_of(root, config, "other") is None
     assert history.version_of(root, config, None) is None
     history.record(root, config, None, "v1")
@@ -175,31 +194,6 @@ def test_a_record_of_something_else_is_one_line(tmp_path: Path, value: Any) -> N
     assert message.startswith(f"{url} is not a record of sources (")
     assert message.endswith("); remove it, and build again.")
     assert "\n" not in message
-
-
-@pytest.mark.parametrize("lease", [b"{", b"[]", b"{}", b"null", b'{"expires": "soon"}'])
-def test_staging_with_a_broken_lease_is_left_alone(tmp_path: Path, lease: bytes) -> None:
-    url = f"{tmp_path}/corpora/.staging/one"
-    storage.write_bytes(f"{url}/lease.json", lease)
-    history.sweep_staging(str(tmp_path))
-    assert storage.names(url) == ["lease.json"]
-
-
-def test_staging_is_swept_when_its_lease_is_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = str(tmp_path)
-    history.sweep_staging(root)  # nothing is there yet
-    url = history.new_staging(root, "one", 10.0)
-    assert url == f"{root}/corpora/.staging/one"
-    assert json.loads(Path(url, "lease.json").read_bytes()) == {"expires": NOW + 10.0}
-    history.new_staging(root, "two", 20.0)
-    Path(url, "unit-00000.bin").write_bytes(b"text")
-    storage.write_bytes(f"{root}/corpora/.staging/no-lease/unit-00000.bin", b"text")
-    for passed, left in ((10.0, ["no-lease", "one", "two"]), (10.1, ["no-lease", "two"])):
-        monkeypatch.setattr(time, "time", lambda passed=passed: NOW + passed)
-        history.sweep_staging(root)
-        assert storage.names(f"{root}/corpora/.staging") == left
 
 
 def test_a_record_says_what_is_wrong_with_it(tmp_path: Path) -> None:

@@ -304,3 +304,19 @@ def test_the_cache_belongs_to_its_user(tmp_path: Path, monkeypatch: pytest.Monke
     message = rf"cache folder {folder} belongs to another user; set UNREASONABLE_CACHE\."
     with pytest.raises(InputError, match=message):
         manifest_module._cache_folder()
+
+
+def test_what_killed_workers_left_in_the_cache_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNREASONABLE_CACHE", str(tmp_path))
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for name, written in ((".writing-old", 1e9), (".writing-new", None)):
+        (folder / name).write_bytes(b"")
+        if written:
+            os.utime(folder / name, (written, written))
+    storage.write_bytes("memory://cached/x.arrow", b"x")
+    entry = FileEntry("x.arrow", 1, storage.sha256_bytes(b"x"))
+    path = manifest_module.local_copy("memory://cached/x.arrow", entry)
+    assert sorted(each.name for each in folder.iterdir()) == [".writing-new", Path(path).name]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from pipeline import runs, storage
-from pipeline.corpora import retention
+from pipeline.corpora import leases, retention
 from pipeline.corpora.manifest import Corpus, latest, publish
 from pipeline.corpora.retention import Version
-from pipeline.errors import DamagedError
+from pipeline.errors import DamagedError, InputError
 
 from .conftest import build
 
@@ -86,6 +86,49 @@ def test_the_newest_stay_and_the_rest_goes(
 def test_keeping_none_keeps_all(five: list[Corpus], tmp_path: Path) -> None:
     assert retention.prune(str(tmp_path), "c", 0) == []
     assert left(tmp_path) == names(five[::-1])
+
+
+def test_fewer_than_none_cannot_be_kept(five: list[Corpus], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="keep is -1; it must be at least 0"):
+        retention.prune(str(tmp_path), "c", -1)
+    assert left(tmp_path) == names(five[::-1])
+
+
+def test_what_a_living_build_writes_stays(five: list[Corpus], tmp_path: Path) -> None:
+    """A version whose text has come back, and half a version."""
+    (Path(five[1].url) / "manifest.json").unlink()
+    age(Path(five[1].url), 2 * DAY)
+    with leases.staging(str(tmp_path), "one") as one, leases.staging(str(tmp_path), "two") as two:
+        one.claim(five[0].url)
+        two.claim(five[1].url)
+        assert retention.prune(str(tmp_path), "c", 2) == [five[2].version]
+        assert Path(five[1].url).exists()
+    assert retention.prune(str(tmp_path), "c", 2) == [five[0].version]
+    assert not Path(five[1].url).exists()
+
+
+def test_what_became_the_newest_meanwhile_stays(five: list[Corpus], tmp_path: Path) -> None:
+    def models(name: str) -> dict[str, list[str]]:
+        publish(five[0].url, five[0].manifest)  # by another build
+        return {}
+
+    assert retention.prune(str(tmp_path), "c", 4, models) == []
+    assert latest(str(tmp_path), "c") == five[0].version
+
+
+def test_files_that_killed_builds_were_writing_are_swept(
+    five: list[Corpus], tmp_path: Path
+) -> None:
+    home = tmp_path / "corpora" / "c"
+    places = (tmp_path, home, Path(five[0].url))
+    for folder in places:
+        for file, written in ((".writing-old", NOW - DAY - 1), (".writing-new", NOW)):
+            (folder / file).write_bytes(b"")
+            os.utime(folder / file, (written, written))
+    retention.prune(str(tmp_path), "c", 0)
+    for folder in places:
+        assert not (folder / ".writing-old").exists()
+        assert (folder / ".writing-new").exists()
 
 
 def test_pins_runs_and_models_keep_a_version(
@@ -228,10 +271,12 @@ def test_only_orphans_are_swept(five: list[Corpus], tmp_path: Path) -> None:
     age(Path(five[2].url), 9 * DAY)  # whole versions do not age
     for name in ("LATEST", "sources.json"):
         os.utime(home / name, (1e9, 1e9))
+    (home / "new").mkdir()
     (home / "empty").mkdir()
+    os.utime(home / "empty", (NOW - 2 * DAY, NOW - 2 * DAY))
     before = {path.name for path in home.iterdir()}
     retention.prune(str(tmp_path), "c", 0)
-    assert {path.name for path in home.iterdir()} == before
+    assert {path.name for path in home.iterdir()} == before - {"empty"}
     os.utime(Path(five[0].url) / PIN, (1e9, 1e9))
     retention.prune(str(tmp_path), "c", 0)
     assert Path(five[0].url).exists()

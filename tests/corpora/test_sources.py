@@ -9,6 +9,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -34,6 +35,7 @@ COMPRESS = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
     "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
     "zst": lambda data: pa.compress(data, codec="zstd", asbytes=True),
 }
 
@@ -238,6 +240,13 @@ def test_a_file_that_may_not_be_read_is_named(
         ("a.bz2", ("bz2", None)),
         ("a.xz", ("xz", None)),
         ("a.zst", ("zstd", None)),
+        ("a.ZIP", (None, "zip")),
+        ("A.Tar.GZ", ("gzip", "tar")),
+        ("A.TXT.GZ", ("gzip", None)),
+        ("a.tar.lzma", ("lzma", "tar")),
+        ("a.tlz", ("lzma", "tar")),
+        ("a.lzma", ("lzma", None)),
+        ("a.7z", (None, None)),
         ("a.txt", (None, None)),
         ("a.tar.txt", (None, None)),
         ("zip", (None, None)),
@@ -389,7 +398,6 @@ def test_two_files_that_become_one_document_are_refused_by_both_names(tmp_path: 
     [
         ("a/x.txt", "b/x.txt", {"strip_prefix": "*/"}),
         ("../a.txt", "a.txt", {}),
-        ("b\\c", "b/c", {}),
     ],
 )
 def test_two_members_that_become_one_document_are_refused_by_both_names(
@@ -401,6 +409,19 @@ def test_two_members_that_become_one_document_are_refused_by_both_names(
     with pytest.raises(InputError) as caught:
         build(tmp_path / "root", path, **shape)
     assert f"members {one} and {other} of source {path} both become document" in str(caught.value)
+
+
+def test_a_backslash_of_windows_is_a_slash(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("b\\c", "b/c"):
+            info = zipfile.ZipInfo(name)
+            info.create_system = 0
+            archive.writestr(info, name)
+    with pytest.raises(InputError, match=r"members b\\c and b/c of .* both become document b/c"):
+        build(tmp_path / "root", path)
+    path.write_bytes(zipped({"b\\c": b"a letter of the name", "b/c": b"a folder"}))
+    assert set(documents(build(tmp_path / "root", path))) == {"b\\c", "b/c"}
 
 
 def test_one_member_that_comes_twice_counts_the_last_time(tmp_path: Path) -> None:
@@ -438,3 +459,83 @@ def test_what_stands_behind_the_end_of_a_tar_is_not_dropped(tmp_path: Path, endi
     # Empty blocks fill up a tape's record.
     path.write_bytes(compressed(whole + bytes(3 << 20)))
     assert len(documents(build(tmp_path / "root", path))) == 3
+
+
+@pytest.mark.parametrize("name", ["x.ZIP", "x.TAR.GZ", "x.TGZ"])
+def test_endings_in_capitals_are_known(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(zipped() if name == "x.ZIP" else gzip.compress(packed()))
+    assert documents(build(tmp_path / "root", path)) == TEXTS
+
+
+def test_an_archive_that_nobody_can_open_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.7z"
+    path.write_bytes(b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(range(256)) * 9)
+    build(tmp_path / "root", path)
+    assert any("x.7z" in line and "not look like text" in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize("pattern", ["*", "**", "**/*", "s*", "[ps]*"])
+def test_globs_list_what_they_skip(tmp_path: Path, pattern: str) -> None:
+    folder = tree(tmp_path / "src", {"s.txt": b"text" * 9, "sub/s.txt": b"more" * 9})
+    (folder / "soft").symlink_to("s.txt")
+    (folder / "sub" / "soft").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe")
+    listing = list_source(f"{folder}/{pattern}", corpus_config(exclude=["never"]))
+    deep = "**" in pattern
+    links = ["soft", *(["sub/soft"] if deep else [])]
+    pipes = [] if pattern == "s*" else [Skip("pipe", "not a regular file")]
+    assert [skip for skip in listing.skips if skip.reason == "link"] == [
+        Skip(path, "link") for path in links
+    ]
+    assert [skip for skip in listing.skips if skip.reason != "link"] == pipes
+    files = [file.path for file in listing.files]
+    assert files == ["s.txt", *(["sub/s.txt"] if deep else [])]
+    if pattern == "**":
+        whole = list_source(str(folder), corpus_config())
+        assert sorted(listing.skips, key=str) == sorted(whole.skips, key=str)
+        assert not list_source(f"{folder}/**", corpus_config(exclude=["soft", "pipe"])).skips
+
+
+def test_a_glob_looks_no_deeper_than_its_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tree(tmp_path / "src", {"a/b/c/x.txt": b"deep", "a/x.txt": b"flat", "x.txt": b"x"})
+    seen = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: (seen.append(path), real(path))[1])
+    for pattern, names in (("*.txt", ["x.txt"]), ("*/x.txt", ["a/x.txt"])):
+        found = list_source(f"{folder}/{pattern}", corpus_config()).files
+        assert [file.path for file in found] == names
+    assert not [path for path in seen if str(path).rstrip("/").endswith("/b")]
+
+
+@pytest.mark.parametrize("pattern", ["", "/**", "/**/*.txt", "/*/*.txt"])
+def test_a_folder_that_may_not_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    folder = tree(tmp_path / "src", {"a/x.txt": b"text", "locked/x.txt": b"text"})
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:  # root may read everything
+        if str(path).rstrip("/").endswith("/locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=r"cannot read source .*Permission denied.*locked"):
+        list_source(f"{folder}{pattern}", corpus_config())
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.tar", "pipe.gz"])
+def test_pipes_and_devices_are_refused_at_once(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    (tmp_path / f"link-{name}").symlink_to(name)
+    for url in (tmp_path / name, tmp_path / f"link-{name}", "/dev/zero"):
+        with pytest.raises(InputError, match="neither a file nor a folder but a pipe, a socket or"):
+            list_source(str(url), corpus_config())
+    os.mkfifo(tmp_path / "x.zip")
+    with pytest.raises(InputError, match=r"x\.zip is neither"):
+        list_source(f"zip://a::{tmp_path}/x.zip", corpus_config())

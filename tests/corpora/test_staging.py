@@ -25,9 +25,10 @@ from pipeline.corpora.staging import (
     read_chunks,
     read_unit,
 )
+from pipeline.corpora.text import packed
 from pipeline.errors import InputError
 
-from .conftest import corpus_config
+from .conftest import build, corpus_config
 
 
 def source(size: int, name: str = "a") -> SourceFile:
@@ -61,6 +62,7 @@ def test_large_files_are_read_in_ranges() -> None:
 def test_small_files_are_read_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     assert GROUP_BYTES == 32 << 20
     monkeypatch.setattr(staging_module, "GROUP_BYTES", 10)
+    monkeypatch.setattr(staging_module, "FILE_BYTES", 0)
     sizes = [4, 6, 1, 9, 10, 11, 0, 3]
     files = [source(size, str(size)) for size in sizes]
     units = plan_units(files, [], 100)
@@ -75,6 +77,27 @@ def test_small_files_are_read_in_groups(monkeypatch: pytest.MonkeyPatch) -> None
     assert {unit.kind for unit in units} == {"files"}
 
 
+def test_empty_files_do_not_all_land_in_one_task() -> None:
+    units = plan_units([source(0, str(number)) for number in range(20_000)], [], 100)
+    assert [len(unit.files) for unit in units] == [8192, 8192, 3616]
+
+
+def test_anchors_of_crlf_text_cost_bytes_a_line(tmp_path: Path) -> None:
+    """Short lines of many lengths: in staging, and in the version that is built of them."""
+    lines = [b"x" * (number * number % 7) + b"\r\n" for number in range(100_000)]
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"".join(lines))
+    size = path.stat().st_size
+    file = SourceFile("t.txt", str(path), size)
+    staging = str(tmp_path / "staging")
+    read_unit(ReadUnit(3, "files", [file]), corpus_config(newlines="lf"), staging)
+    (row,) = read_chunks(staging, 3)
+    assert len(row.anchors) == 16 * (len(lines) + 1)
+    assert sum(staged.stat().st_size for staged in Path(staging).iterdir()) < 2 * size
+    version = Path(build(tmp_path, path, newlines="lf").url)
+    assert sum(built.stat().st_size for built in version.iterdir()) < 2 * size
+
+
 def read(
     tmp_path: Path, kind: str, paths: list[Path], start: int = 0, stop: int = 0, **changes: Any
 ) -> tuple[UnitResult, bytes, list[StagedChunk]]:
@@ -85,6 +108,9 @@ def read(
     result = read_unit(unit, corpus_config(chunk_bytes=1024, **changes), target)
     assert blob_url(target, 3) == f"{target}/unit-00003.bin"
     return result, Path(blob_url(target, 3)).read_bytes(), read_chunks(target, 3)
+
+
+ANCHORS = packed(np.array([(0, 3), (4, 8)]))
 
 
 def test_files_are_staged_back_to_back(tmp_path: Path) -> None:
@@ -103,14 +129,14 @@ def test_files_are_staged_back_to_back(tmp_path: Path) -> None:
 
     assert rows == [
         StagedChunk(
-            b"a", 0, 1024, digest(b"x" * 1024), 0, 1024, ord("x"), [], b"", None, None, 1024
+            b"a", 0, 1024, digest(b"x" * 1024), 0, 1024, ord("x"), b"", b"", None, None, 1024
         ),
         StagedChunk(
-            b"a", 1024, 476, digest(b"x" * 476), 1024, 476, ord("x"), [], b"", None, None, 476
+            b"a", 1024, 476, digest(b"x" * 476), 1024, 476, ord("x"), b"", b"", None, None, 476
         ),
-        StagedChunk(b"b", 0, 0, digest(b""), 1500, 0, -1, [], b"", None, None, 0),
+        StagedChunk(b"b", 0, 0, digest(b""), 1500, 0, -1, b"", b"", None, None, 0),
         StagedChunk(
-            b"c", 0, 12, digest(texts["c"]), 1500, 8, ord("o"), [0, 3, 4, 8], b"", None, None, 8
+            b"c", 0, 12, digest(texts["c"]), 1500, 8, ord("o"), ANCHORS, b"", None, None, 8
         ),
     ]
 
@@ -186,7 +212,7 @@ def test_undecodable_text_is_refused_or_left_out(tmp_path: Path) -> None:
     assert blob == b"a" * 1024 + b"good"
     reason = "invalid UTF-8 at byte 1030 (invalid start byte)"
     assert rows[1] == StagedChunk(b"bad", 1024, 7, skip=reason)
-    assert (rows[1].first, rows[1].digest, rows[1].anchors) == (-1, bytes(32), [])
+    assert (rows[1].first, rows[1].digest, rows[1].anchors) == (-1, bytes(32), b"")
     assert (rows[2].path, rows[2].offset) == (b"good", 1024)
 
 

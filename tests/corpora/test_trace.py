@@ -252,3 +252,27 @@ def test_only_files_of_unknown_symbols_that_overlap_are_opened(
         opened.clear()
         assert tracer.text("train", start, stop) == text[start:stop]
         assert opened == [f"train-0000{number}" for number in numbers]
+
+
+def test_a_call_looks_at_few_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(300):
+        (tmp_path / f"{number:03}.txt").write_bytes(b"%03d\r\n\r\n" % number)
+    corpus = build(tmp_path / "root", tmp_path / "*.txt", newlines="lf", order="path", val=0.0)
+    tracer = Tracer(corpus)
+    looked_at: list[int] = []
+
+    class Counted(list[Any]):
+        def __getitem__(self, index: Any) -> Any:
+            looked_at.append(index)
+            return super().__getitem__(index)
+
+        def __iter__(self) -> Any:
+            raise AssertionError("all parts are looked at")
+
+    for split, parts in tracer._parts.items():
+        tracer._parts[split] = Counted(parts)
+    number = len(tracer._parts["train"]) // 2
+    part = tracer._parts["train"][number]
+    assert tracer.origin("train", part.offset + 4) == Origin(part.path.decode(), 5)
+    assert tracer._last_before("test").split == "train"
+    assert len(looked_at) < 20

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.corpora.manifest import Corpus
+from pipeline.corpora.text import packed
 from pipeline.corpora.trace import Tracer
 from pipeline.errors import InputError
 from pipeline.evaluation.documents_read import (
@@ -62,7 +64,11 @@ def test_files_archives_and_compressed_files_are_documents(tmp_path: Path) -> No
 
 
 def test_an_offset_behind_several_chunks_counts_from_its_own() -> None:
-    pieces = (Piece(0, 10, 0, 0, (0, 3)), Piece(50, 10, 1, 13), Piece(0, 5, 2, 23))
+    pieces = (
+        Piece(0, 10, 0, 0, packed(np.array([(0, 3)]))),
+        Piece(50, 10, 1, 13),
+        Piece(0, 5, 2, 23),
+    )
     document = Document(b"", "", 25, "", pieces)
     offsets = [StagedTexts("").offset(document, 0, b"x" * n) for n in (0, 9, 10, 19, 20, 24)]
     assert offsets == [3, 12, 13, 22, 23, 27]

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import DivergedError, InputError
 from pipeline.model.about import CorpusReference, ModelAbout
@@ -31,6 +30,7 @@ from pipeline.training.journal import Journal
 from pipeline.training.lanes import LanePlan, lane_range
 from pipeline.training.optim import FlatGradient, learning_rate, make_optimizer
 from pipeline.training.preflight import check_same_settings
+from pipeline.training.resuming import read_journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,9 +190,7 @@ class Trainer:
         self.stale = state.stale
         # The other ranks append to a journal too, but nobody reads it.
         if self.group.leads:
-            run = url.rstrip("/").rpartition("/")[0]
-            journal = storage.join(run, runs.METRICS)
-            self.journal = Journal.at(state.journal, storage.read_bytes(journal), journal)
+            self.journal = read_journal(url.rstrip("/").rpartition("/")[0], state)
 
     def _accumulate(self, epoch: int, position: int) -> torch.Tensor:
         """The summed loss of this rank's lanes, its gradient added up; carries their state on."""

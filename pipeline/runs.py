@@ -5,6 +5,7 @@
     <root>/runs/<run_id>/metrics.jsonl           a row a step, as of the newest checkpoint
     <root>/runs/<run_id>/checkpoint-00000500/    complete when its digests.json is there
     <root>/runs/<run_id>/samples/                texts of the model as it learned
+    <root>/runs/<run_id>/lease/                  who works at the run: see lease.py
     <root>/runs/<run_id>/run.json                what the run came to, once its model is registered
 
 This file knows names and completeness alone. What is inside a checkpoint is
@@ -29,6 +30,7 @@ END = "run.json"
 METRICS = "metrics.jsonl"
 INIT = "init"
 SAMPLES = "samples"
+LEASE = "lease"
 STATE = "state.json"
 DIGESTS = "digests.json"
 CHECKPOINT_FORMAT = 2

@@ -8,7 +8,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline import runs, storage
+from pipeline import lease, runs, storage
 from pipeline.corpora.manifest import Corpus, open_corpus
 from pipeline.errors import DamagedError, InputError
 from pipeline.model.about import CorpusReference
@@ -66,6 +66,10 @@ def check_run(config: TrainConfig, root: str) -> Corpus:
     Its splits are checked against the run's lanes, and a run to resume must be there. Raises
     InputError with the next move.
     """
+    if config.resume:
+        # Before Ray starts. The run itself takes the lease: see run.py.
+        run = runs.run_url(root, config.resume)
+        lease.check_free(storage.join(run, runs.LEASE), f"run {config.resume}")
     corpus = open_corpus_of(config, root)
     warning = crossing(corpus.manifest.streams, config.global_batch_size)
     if warning:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
+import signal
 import threading
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
+from pipeline.lease import Lease, held
 from pipeline.model.about import CorpusReference
 from pipeline.model.artifact import CARD, parse_about
 from pipeline.registry.champion import division_tags, promote_if_better
@@ -67,10 +70,19 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     """Train, register the best checkpoint as the next version of model `name`, let it compete.
 
     The champion rule decides whether it takes the alias. A run that was asked to stop is not
-    registered; it can be resumed.
+    registered; it can be resumed. InputError while another process works at the run.
     """
     check_resources(config)  # before the run is recorded anywhere
     run_id = config.resume or runs.new_run_id()
+    folder = storage.join(runs.run_url(root, run_id), runs.LEASE)
+    with held(folder, f"run {run_id}", _stop) as lease:
+        return _run(config, root, run_id, name, corpus, lease)
+
+
+def _run(
+    config: TrainConfig, root: str, run_id: str, name: str, corpus: Corpus, lease: Lease
+) -> TrainedRun:
+    """`run_experiment`, while the run's lease is held."""
     run = runs.run_url(root, run_id)
     tracking = Tracking(root)
     if not config.resume:
@@ -83,6 +95,7 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     try:
         with system_metrics(mlflow_id, tracking.uri):
             result = run_training(config, root, run_id, name, corpus)
+            lease.check()
         status = "KILLED" if result.stopped else "FINISHED"
     finally:
         publisher.stop()
@@ -105,6 +118,12 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     end = {"model": version.uri, "mlflow_run_id": mlflow_id, **result.to_json()}
     storage.write_json(storage.join(run, runs.END), end)
     return dataclasses.replace(trained, champion=promoted, **_registered(version))
+
+
+def _stop() -> None:
+    """Stop this process's work in order, as a signal would: another one has taken the run over."""
+    log.error("another process has taken the run over; stopping")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def ensure_trained(config: TrainConfig, root: str, name: str, corpus: Corpus) -> TrainedRun:

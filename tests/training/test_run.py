@@ -9,6 +9,7 @@ import getpass
 import json
 import logging
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import mlflow
 import pytest
 import yaml
 
-from pipeline import runs
+from pipeline import lease, runs
 from pipeline.corpora import retention
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
@@ -413,6 +414,39 @@ def test_a_run_without_an_evaluation_has_nothing_to_register(
     with pytest.raises(InputError, match="has no evaluated checkpoint to register; train longer"):
         run_experiment(CONFIG, home, "unscored", texts_corpus)
     assert status_of(home, "unscored") == "FINISHED"
+
+
+def test_a_run_that_another_process_works_at_is_refused(
+    home: str, texts_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_training(config: Any, root: str, run_id: str, *_: Any) -> RunResult:
+        again = dataclasses.replace(CONFIG, resume=run_id)
+        with pytest.raises(InputError, match=f"run {run_id} is under way"):
+            run_experiment(again, root, "twice", texts_corpus)
+        with pytest.raises(InputError, match=f"run {run_id} is under way"):
+            check_run(again, root)
+        return dataclasses.replace(RESULT, stopped=True)
+
+    monkeypatch.setattr(module, "run_training", run_training)
+    trained = run_experiment(CONFIG, home, "twice", texts_corpus)
+    check_run(dataclasses.replace(CONFIG, resume=trained.run_id), home)
+
+
+def test_a_run_that_was_taken_over_registers_nothing(
+    home: str, texts_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_training(config: Any, root: str, run_id: str, *_: Any) -> RunResult:
+        notes = Path(runs.run_url(root, run_id), "lease")
+        (notes / "000002.json").write_bytes((notes / "000001.json").read_bytes())
+        assert stopped.wait(30)
+        return RESULT
+
+    stopped = threading.Event()
+    monkeypatch.setattr(lease, "RENEW_S", 0.01)
+    monkeypatch.setattr(module, "_stop", stopped.set)
+    monkeypatch.setattr(module, "run_training", run_training)
+    with pytest.raises(InputError, match="was taken over by another process"):
+        run_experiment(CONFIG, home, "lost", texts_corpus)
 
 
 class Told:

@@ -72,12 +72,8 @@ def test_what_is_given_back_can_be_taken(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_a_process_that_is_gone_loses_it_at_once(tmp_path: Path, clock: Clock) -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", "import sys; from pipeline.lease import Lease; "
-         "Lease(sys.argv[1], 'run r').take()", str(tmp_path)],
-        check=True,
-    )  # fmt: skip
-    assert child.returncode == 0
+    code = "import sys; from pipeline.lease import Lease; Lease(sys.argv[1], 'run r').take()"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     check_free(str(tmp_path), "run r")
     made(tmp_path, clock).take()
 

@@ -7,6 +7,7 @@ own. Only drivers talk to the server, never workers.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -18,10 +19,12 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param
+from mlflow.exceptions import MlflowException
 
 from pipeline import storage
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError, says_status
+from pipeline.registry.looking import SQLITE
 from pipeline.registry.origin import origin_tags
 
 log = logging.getLogger("unreasonable")
@@ -32,6 +35,7 @@ OUTPUT_TAG = "unreasonable.output"
 CONFIG_FILE = "config.yaml"
 SAMPLES_FOLDER = "samples"
 SCHEDULES = "schedules"  # the experiment of scheduled jobs
+ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"  # MLflow's code
 _METRICS_A_CALL = 1000  # the server's limit
 
 
@@ -89,7 +93,8 @@ class Tracking:
         is_served = self.uri.startswith(("http:", "https:"))
         # A server knows where its artifacts go; a database file does not.
         self.artifacts = None if is_served else storage.join(root, "mlartifacts")
-        with self.answering():  # MLflow refuses a scheme that it does not know
+        # MLflow refuses a scheme that it does not know.
+        with self.answering(), _alone_at(self.uri):
             mlflow.set_tracking_uri(self.uri)
             mlflow.set_registry_uri(self.uri)
             if not given:
@@ -97,6 +102,9 @@ class Tracking:
                 # server's.
                 os.environ.pop("MLFLOW_TRACKING_URI", None)
             self.client = mlflow.MlflowClient(self.uri, self.uri)
+            if not is_served:
+                # The registry's part of a database is made by the first question to it.
+                self.client.search_registered_models(max_results=1)
 
     def check(self) -> None:
         """Raise InputError when the server does not answer, before anything depends on it."""
@@ -127,9 +135,14 @@ class Tracking:
     def experiment(self, name: str) -> str:
         """MLflow's id of an experiment, made on first use."""
         existing = self.client.get_experiment_by_name(name)
-        if existing:
-            return str(existing.experiment_id)
-        return str(self.client.create_experiment(name, artifact_location=self.artifacts))
+        if not existing:
+            try:
+                return str(self.client.create_experiment(name, artifact_location=self.artifacts))
+            except MlflowException as error:
+                if error.error_code != ALREADY_EXISTS:
+                    raise
+                existing = self.client.get_experiment_by_name(name)  # another job has made it
+        return str(existing.experiment_id)
 
     def start_run(
         self, name: str, run_id: str, params: dict[str, str], tags: dict[str, str], corpus: Corpus
@@ -292,6 +305,22 @@ class Tracking:
         )
         context = InputTag("mlflow.data.context", "training")
         self.client.log_inputs(mlflow_id, [DatasetInput(dataset, [context])])
+
+
+@contextlib.contextmanager
+def _alone_at(uri: str) -> Iterator[None]:
+    """Let one process at a time open a SQLite file: the first makes the tables, and MLflow's own
+    experiment, and a second one beside it would fail at either.
+    """
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        # A root that can only be read has its tables already.
+        with contextlib.suppress(OSError):
+            file = stack.enter_context(open(f"{uri.removeprefix(SQLITE)}.lock", "wb"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

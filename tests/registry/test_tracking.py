@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.registry import tracking as module
+from pipeline.registry.models import Models
 from pipeline.registry.tracking import Tracking, best_effort, tracking_uri
 from tests.registering import with_database
 from tests.servers import free_port
@@ -77,6 +79,41 @@ def test_files_lie_beside_the_database(place: str, tracking: Tracking) -> None:
     assert tracking.experiment("where files go") == number
     found = tracking.client.get_experiment(number)
     assert (found.name, found.artifact_location) == ("where files go", f"{place}/mlartifacts")
+
+
+def _first_use(root: str, outcomes: Any) -> None:
+    try:
+        tracking = Tracking(root)
+        Models(tracking).ensure("shared")
+        outcomes.put(tracking.experiment("shared"))
+    except Exception as error:
+        outcomes.put(f"{type(error).__name__}: {error}")
+
+
+def test_several_processes_can_be_the_first_on_a_root(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")  # mlflow is imported already
+    outcomes = fork.Queue()
+    processes = [fork.Process(target=_first_use, args=(str(tmp_path), outcomes)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    said = [outcomes.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert said == ["1"] * 3
+
+
+def test_an_experiment_that_another_job_has_just_made_is_used(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tracking.client.get_experiment_by_name
+    number = tracking.experiment("made by another")
+    missed = iter([True])
+
+    def get(name: str) -> Any:
+        return None if next(missed, False) else real(name)
+
+    monkeypatch.setattr(tracking.client, "get_experiment_by_name", get)
+    assert tracking.experiment("made by another") == number
 
 
 # A server that is not to be had.

@@ -24,7 +24,7 @@ from pipeline.training.preflight import check_machine, check_run, started
 
 if TYPE_CHECKING:
     from pipeline.corpora.manifest import Corpus
-    from pipeline.training.run import TrainedRun
+    from pipeline.training.finishing import TrainedRun
 
 log = logging.getLogger("unreasonable")
 
@@ -32,6 +32,8 @@ log = logging.getLogger("unreasonable")
 def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     from cluster.connect import node_count, ray_session
 
+    if config.sync:
+        return _sync(config.sync, common.root)
     # Bad input is refused before Ray starts; a corpus that is still to be built is checked after.
     check_machine(config.workers[0], config.cpus_per_worker, use_gpu=config.use_gpu)
     missing = _corpus_to_build(config, common)
@@ -61,6 +63,16 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
         corpus = check_run(config, common.root)
         trained = run_experiment(config, common.root, _model_name(config, common), corpus)
     _say_where(trained, common.root)
+    return trained.to_json()
+
+
+def _sync(run_id: str, root: str) -> dict[str, Any]:
+    """Without Ray: nothing is trained."""
+    from pipeline.training.finishing import sync_run
+
+    trained = sync_run(root, run_id)
+    if trained.model:
+        _say_where(trained, root)
     return trained.to_json()
 
 
@@ -113,11 +125,14 @@ def _model_name(config: TrainConfig, common: Common) -> str:
 
 
 def resumed(recipe: dict[str, Any], root: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """With --resume RUN_ID, the settings and the corpus version that the run was started with."""
-    run_id = settings.get("resume", "")
+    """With --resume or --sync RUN_ID, the settings and the corpus version that the run was started
+    with.
+    """
+    synced = settings.get("sync", "")
+    run_id = synced or settings.get("resume", "")
     if not run_id:
         return recipe
-    start = started(root, run_id)
+    start = started(root, run_id, finished=bool(synced))
     own = {**start.config, "corpus": str(start.corpus)}
     return {**recipe, "name": start.recipe, "train": own}
 

@@ -6,7 +6,8 @@
     <root>/runs/<run_id>/checkpoint-00000500/    complete when its digests.json is there
     <root>/runs/<run_id>/samples/                texts of the model as it learned
     <root>/runs/<run_id>/lease/                  who works at the run: see lease.py
-    <root>/runs/<run_id>/run.json                what the run came to, once its model is registered
+    <root>/runs/<run_id>/trained.json            what the run came to, once it has come to its end
+    <root>/runs/<run_id>/run.json                the same, once its model is registered
 
 This file knows names and completeness alone. What is inside a checkpoint is
 training/checkpoint.py's business.
@@ -26,6 +27,7 @@ from pipeline.errors import DamagedError, InputError
 log = logging.getLogger("unreasonable")
 
 START = "start.json"
+TRAINED = "trained.json"
 END = "run.json"
 METRICS = "metrics.jsonl"
 INIT = "init"

@@ -24,7 +24,7 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 
 from pipeline import storage
-from pipeline.errors import InputError
+from pipeline.errors import InputError, TrackingError
 from pipeline.model.about import ModelAbout
 from pipeline.model.artifact import ARTIFACT, CARD, WEIGHTS, parse_about, read_files
 from pipeline.registry.origin import git_commit
@@ -94,6 +94,17 @@ class Models:
         Their digests go into the version's tags, with figures, lineage and `tags`; the card is the
         version's description.
         """
+        with self.tracking.answering():
+            return self._register(name, mlflow_id, run_id, files, tags)
+
+    def _register(
+        self,
+        name: str,
+        mlflow_id: str,
+        run_id: str,
+        files: dict[str, bytes],
+        tags: dict[str, str],
+    ) -> ModelVersion:
         about = parse_about(files, name)
         # Files first: a version without them would be there for whoever asks in between.
         logged = self._log_model(mlflow_id, files, about.step)
@@ -140,10 +151,13 @@ class Models:
 
     def promote(self, version: ModelVersion) -> None:
         """Make a version the champion of its name."""
-        self.client.set_registered_model_alias(version.name, CHAMPION, version.version)
+        with self.tracking.answering():
+            self.client.set_registered_model_alias(version.name, CHAMPION, version.version)
 
     def tag(self, version: ModelVersion, key: str, value: str) -> None:
-        self.client.set_model_version_tag(version.name, version.version, key, value)
+        """Set a tag of a version."""
+        with self.tracking.answering():
+            self.client.set_model_version_tag(version.name, version.version, key, value)
 
     def aliases(self, name: str) -> dict[str, str]:
         """A model's aliases, and the version number of each."""
@@ -393,7 +407,7 @@ def _download(uri: str, folder: str) -> None:
         mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"cannot fetch {uri}: {reason}; is the artifact store there?") from None
+        raise TrackingError(f"cannot fetch {uri}: {reason}; is the artifact store there?") from None
 
 
 def _parse_model_uri(uri: str) -> tuple[str, str, str]:

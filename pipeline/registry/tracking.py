@@ -23,9 +23,9 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import storage
 from pipeline.corpora.manifest import Corpus
-from pipeline.errors import InputError, says_status
-from pipeline.registry.looking import SQLITE
+from pipeline.errors import InputError, TrackingError, says_status
 from pipeline.registry.origin import origin_tags
+from pipeline.registry.patience import ANSWER_S, limit_requests, within
 
 log = logging.getLogger("unreasonable")
 
@@ -36,6 +36,7 @@ CONFIG_FILE = "config.yaml"
 SAMPLES_FOLDER = "samples"
 SCHEDULES = "schedules"  # the experiment of scheduled jobs
 ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"  # MLflow's code
+SQLITE = "sqlite:///"
 _METRICS_A_CALL = 1000  # the server's limit
 
 
@@ -59,13 +60,18 @@ def tracking_uri(root: str) -> str:
 
 
 def check_tracking(root: str) -> None:
-    """Raise InputError unless a root's tracking server can be used: a given one has to answer.
+    """Raise InputError unless a root's tracking server can be used.
 
-    A root's own database is not asked: that would make it.
+    One that does not answer may be back before the run needs it: that is a warning. A root's own
+    database is not asked: that would make it.
     """
-    tracking_uri(root)
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        Tracking(root).check()
+    uri = tracking_uri(root)
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return
+    try:
+        within(ANSWER_S, f"the tracking server at {uri}", lambda: Tracking(root).check())
+    except TrackingError as error:
+        log.warning("%s Going on without it: what it has not heard is sent later.", error)
 
 
 @contextlib.contextmanager
@@ -83,9 +89,9 @@ class Tracking:
 
     def __init__(self, root: str) -> None:
         given = os.environ.get("MLFLOW_TRACKING_URI")
-        # MLflow's default is four minutes of retries; half a minute is enough to say that nobody
-        # answers.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+        limit_requests()
+        # It logs each retry of a request, which is no news: what failed in the end is told once.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         if "MLFLOW_LOGGING_LEVEL" not in os.environ:
             # It logs how it makes its tables, which is no news to anybody.
             logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -127,7 +133,10 @@ class Tracking:
                     "password: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
                     "or correct them."
                 ) from None
-            raise InputError(
+            # What no waiting helps: an unknown kind of URI, a server that is not MLflow's.
+            is_wrong = type(error).__name__.startswith("Unsupported") or says_status(reason, 404)
+            kind = InputError if is_wrong else TrackingError
+            raise kind(
                 f"the tracking server at {self.uri} does not answer: {reason}. "
                 "Check MLFLOW_TRACKING_URI."
             ) from None

@@ -27,6 +27,7 @@ MAY_CHANGE = {
     "sample_every",
     "sample_chars",
     "resume",
+    "sync",
 }
 # So may these when a run is resumed, unless the schedule is drawn towards the end.
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
@@ -155,6 +156,10 @@ class TrainConfig:
     resume: str = ""
     """go on with this run from its newest checkpoint: a run id; settings that are not given are the
     run's own
+    """
+    sync: str = ""
+    """train nothing: tell the tracking server what it has not heard of this run (a run id), such as
+    while it was away, and register its model if the run had ended
     """
     sample_every: int | str | list[int] = field(default=0, metadata={"metavar": "N|N,N"})
     """write a sample of the model as it stands every so many steps, or at the steps of a list

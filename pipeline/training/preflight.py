@@ -138,15 +138,17 @@ def resize_s() -> float:
     return seconds
 
 
-def started(root: str, run_id: str) -> RunStart:
-    """What a run was started with. An unknown or finished run is an InputError."""
+def started(root: str, run_id: str, *, finished: bool = False) -> RunStart:
+    """What a run was started with. An unknown run is an InputError, and so is a finished one unless
+    `finished`.
+    """
     run = runs.run_url(root, run_id)
     # A path would lead out of the folder of runs.
     if "/" in run_id or not runs.is_run(run):
         newest = storage.names(runs.runs_url(root))[-5:]
         known = ", ".join(newest) or "none"
         raise InputError(f"no run {run_id!r} under {root}; the newest are: {known}.")
-    if storage.exists(storage.join(run, runs.END)):
+    if not finished and storage.exists(storage.join(run, runs.END)):
         raise InputError(f"run {run_id} is finished; start a new run, or sample its model.")
     return RunStart.read(run)
 

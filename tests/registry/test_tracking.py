@@ -17,7 +17,8 @@ from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.registry import tracking as module
 from pipeline.registry.models import Models
-from pipeline.registry.tracking import Tracking, best_effort, tracking_uri
+from pipeline.registry.tracking import Tracking, best_effort, check_tracking, tracking_uri
+from tests.loopback import Behaviour, dies, fails, loopback, silent
 from tests.registering import with_database
 from tests.servers import free_port
 
@@ -146,15 +147,28 @@ def test_bad_input_passes_as_it_is(tracking: Tracking) -> None:
         raise InputError("no model")
 
 
-def test_mlflow_is_patient_for_half_a_minute_unless_told(
-    place: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("does", [silent, fails, dies])
+def test_a_job_goes_on_without_a_server_that_is_away(
+    does: Behaviour, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
-    Tracking(place)
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "4"
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    Tracking(place)
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(module, "ANSWER_S", 0.3)
+    with loopback(does) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        check_tracking("memory://x")
+    (record,) = [record.getMessage() for record in caplog.records]
+    assert record.startswith(f"the tracking server at {uri} does not answer: ")
+    assert record.endswith("Going on without it: what it has not heard is sent later.")
+
+
+@pytest.mark.parametrize(("status", "named"), [(401, "lets nobody in"), (404, "does not answer")])
+def test_a_server_that_no_waiting_helps_is_refused(
+    status: int, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with loopback(lambda handler: handler.send_error(status)) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(InputError, match=named):
+            check_tracking("memory://x")
 
 
 def test_what_the_server_is_not_told_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -62,6 +62,7 @@ def test_defaults_are_char_rnns_where_it_has_them() -> None:
         "use_gpu": False,
         "verify": False,
         "resume": "",
+        "sync": "",
     }
 
 
@@ -254,7 +255,7 @@ def test_the_digest_is_of_the_settings_that_decide_the_weights() -> None:
 def test_what_may_change_and_when() -> None:
     assert {
         "corpus", "verify", "num_workers", "cpus_per_worker", "use_gpu", "checkpoint_every",
-        "keep_checkpoints", "sample_every", "sample_chars", "resume",
+        "keep_checkpoints", "sample_every", "sample_chars", "resume", "sync",
     } == MAY_CHANGE  # fmt: skip
     assert {"max_steps", "max_epochs", "max_minutes"} == ENDS
     names = {field.name for field in dataclasses.fields(TrainConfig)}

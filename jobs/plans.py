@@ -28,6 +28,7 @@ from pipeline.corpora.forecast import BuildOptions, CorpusForecast
 from pipeline.corpora.forecast import forecast as corpus_forecast
 from pipeline.corpora.manifest import latest, split_reference
 from pipeline.evaluation.config import EvaluateConfig
+from pipeline.registry.names import check_recipe_name
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 
@@ -70,6 +71,7 @@ def train_plan(config: TrainConfig, common: Common) -> dict[str, Any]:
     """What jobs/train.py would train."""
     from pipeline.training.forecast import forecast
 
+    check_recipe_name(_model_name(config, common))
     text, corpus = _text(config, common)
     found = forecast(config, common.root, _model_name(config, common), text, _cpus())
     announce("train", config)
@@ -109,6 +111,7 @@ def evaluate_plan(config: EvaluateConfig, common: Common) -> dict[str, Any]:
 
 def reproduce_plan(config: Any, common: Common) -> dict[str, Any]:
     """What jobs/reproduce.py would do, stage by stage."""
+    check_recipe_name(common.recipe_name)
     del config  # every setting is in the recipe's sections
     from pipeline.registry.looking import existing_uri
     from pipeline.reproducing.forecast import forecast

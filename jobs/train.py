@@ -19,6 +19,7 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import latest, split_reference
 from pipeline.errors import InputError
 from pipeline.hints import command
+from pipeline.registry.names import check_recipe_name
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import check_machine, check_run, started
 
@@ -34,6 +35,7 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
 
     if config.sync:
         return _sync(config.sync, common.root)
+    check_recipe_name(_model_name(config, common))
     # Bad input is refused before Ray starts; a corpus that is still to be built is checked after.
     check_machine(config.workers[0], config.cpus_per_worker, use_gpu=config.use_gpu)
     missing = _corpus_to_build(config, common)

@@ -17,6 +17,7 @@ from pipeline.model.artifact import CARD, WEIGHTS, load_network, parse_about
 from pipeline.registry.archive import Carried, read_archive, write_archive
 from pipeline.registry.champion import DIVISION_TAG, may_have_learnt, score_on
 from pipeline.registry.models import CHAMPION, DIGEST_TAG, SETTINGS_TAG, Models, ModelVersion
+from pipeline.registry.names import check_name
 from pipeline.registry.tracking import RUN_TAG
 
 log = logging.getLogger("unreasonable")
@@ -303,15 +304,6 @@ def _documents(corpus: Corpus) -> list[tuple[str, str]]:
     return [
         (path.decode("utf-8", "surrogateescape"), digest.hex()) for path, digest in sorted(rows)
     ]
-
-
-def check_name(name: str) -> None:
-    # MLflow takes no / and no :, and a quote would end the name inside a registry's filter.
-    is_plain = name.isprintable() and not any(character in name for character in "/:.%\"'")
-    if not name or not is_plain:
-        raise InputError(
-            f"model name {name!r} cannot be registered: give --name without / : . % or quotes."
-        )
 
 
 def _number(text: str | None) -> float | None:

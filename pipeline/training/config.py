@@ -188,11 +188,18 @@ class TrainConfig:
             self._check_at_least(option, 0)
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate}; it must be above 0.")
+        if not self.rms_decay < 1:
+            raise InputError(f"rms_decay is {self.rms_decay}; it must be below 1.")
         if not self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}; it must be below 1.")
         if self.precision != "fp32" and not self.use_gpu:
             raise InputError(
                 f"precision {self.precision} needs a GPU; give --use_gpu, or --precision fp32."
+            )
+        if self.compile and self.cell == "lstm" and not self.use_gpu:
+            raise InputError(
+                "compile cannot be had for an lstm on CPUs, which runs through a kernel of ours; "
+                "leave out --compile, or give --use_gpu or another --cell."
             )
         self._check_it_ends()
         # Both raise InputError for a value that they cannot read.

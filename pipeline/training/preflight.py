@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.errors import DamagedError, InputError
 from pipeline.model.about import CorpusReference
 from pipeline.model.config import CELLS
 from pipeline.progress import bytes_of
+from pipeline.training import estimate
 from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
 from pipeline.training.lanes import LanePlan, crossing
 
@@ -87,7 +89,11 @@ def open_corpus_of(config: TrainConfig, root: str, *, shards: bool = True) -> Co
         check_same_settings(started(root, config.resume).config, config)
     corpus = open_corpus(root, config.corpus)
     streams = corpus.manifest.streams
-    LanePlan.over(corpus.tokens_in("train"), streams, config.global_batch_size, config.seq_len)
+    plan = LanePlan.over(
+        corpus.tokens_in("train"), streams, config.global_batch_size, config.seq_len
+    )
+    _check_warmup(config, plan)
+    _check_compiler(config)
     _check_size(config, len(corpus.vocab))
     val = corpus.tokens_in("val")
     if val < 2:
@@ -174,19 +180,55 @@ def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
         )
 
 
+def _check_warmup(config: TrainConfig, plan: LanePlan) -> None:
+    """Refuse a warm-up that the run would never come out of."""
+    total = config.total_steps(plan.steps_per_epoch)
+    if config.schedule == "cosine" and config.warmup_steps >= total > 0:
+        raise InputError(
+            f"warmup_steps is {config.warmup_steps:,}, and the run has {total:,} steps: its "
+            "learning rate would never fall; lower --warmup_steps, or train longer."
+        )
+
+
+def _check_compiler(config: TrainConfig) -> None:
+    """Refuse to compile for a CPU where nothing compiles C++. A cluster's nodes are not asked."""
+    if not config.compile or config.use_gpu or os.environ.get("RAY_ADDRESS"):
+        return
+    names = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
+    if not any(shutil.which(name) for name in names if name):
+        raise InputError(
+            "compile needs a C++ compiler, and this machine has none of $CXX, g++, clang++ and "
+            "c++; install one, or leave out --compile."
+        )
+
+
 def _check_size(config: TrainConfig, vocab_size: int) -> None:
-    """Refuse a model that no worker could hold.
+    """Refuse a model that its workers could not hold, and warn of a run that hardly fits.
 
     It would end a worker without a word, and Ray would start it again.
     """
     parameters = _parameters(config, vocab_size)
-    needed = parameters * _BYTES_A_PARAMETER
+    on_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    workers = 1 if on_cluster else config.workers[0]  # a local Ray's are all on this machine
+    needed = parameters * _BYTES_A_PARAMETER * workers
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = _CLUSTER_BYTES if os.environ.get("RAY_ADDRESS") else memory
+    available = _CLUSTER_BYTES if on_cluster else memory
     if needed > available:
+        share = f" on {workers} workers" if workers > 1 else ""
         raise InputError(
-            f"a model of {parameters:,} parameters takes {bytes_of(needed)} to train, and there "
-            f"are {bytes_of(available)}; lower --hidden_size, --num_layers or --embedding_size."
+            f"a model of {parameters:,} parameters takes {bytes_of(needed)} to train{share}, and "
+            f"there are {bytes_of(available)}; lower --hidden_size, --num_layers or "
+            "--embedding_size."
+        )
+    if on_cluster or config.use_gpu:
+        return
+    total = estimate.memory(config, config.model(vocab_size)).total * workers
+    if total > available:
+        log.warning(
+            "the run may take about %s of memory, and there are %s: lower --hidden_size, "
+            "--global_batch_size, --seq_len or --num_workers, or raise --accumulate",
+            bytes_of(total),
+            bytes_of(available),
         )
 
 

@@ -94,6 +94,18 @@ def test_wrong_values_are_one_line_and_status_two(
     assert expected in run(name, "--root", root, *flags).refusal
 
 
+@pytest.mark.parametrize("job", ["train", "reproduce"])
+@pytest.mark.parametrize("dry", [["--dry_run"], []])
+def test_a_recipe_whose_name_no_model_can_have_is_refused_before_anything_starts(
+    run: Run, no_ray: None, tmp_path: Path, texts: Path, job: str, dry: list[str]
+) -> None:
+    recipe = tmp_path / "wiki:small.yaml"
+    recipe.write_text(RECIPE.format(source=texts).replace("name: mine\n", ""))
+    refused = run(job, "--recipe", recipe, "--root", tmp_path / "root", *dry).refusal
+    assert "the recipe's name 'wiki:small' becomes its model's" in refused
+    assert not (tmp_path / "root").exists()
+
+
 @pytest.mark.long  # tests/test_s3.py runs the same jobs on a root on S3
 def test_a_recipe_from_source_to_report(tmp_path: Path, texts: Path) -> None:
     recipe = tmp_path / "mine.yaml"

@@ -325,12 +325,6 @@ def test_a_name_that_mlflow_or_its_filters_would_misread_is_refused(
         import_model(there, str(GOLDEN / "archive.zip"), name)
 
 
-def test_a_model_without_a_name_is_refused() -> None:
-    with pytest.raises(InputError, match="model name '' cannot be registered"):
-        catalogue.check_name("")
-    catalogue.check_name("my model_2-\u00e9")
-
-
 def test_a_licence_that_nobody_stated_is_said_to_be_so() -> None:
     version = ModelVersion("m", "3", {})
     assert licence_text(version, Lineage(sources=("one", "two"))).startswith(

@@ -240,6 +240,14 @@ def test_the_clock_alone_ends_a_run_without_a_last_step() -> None:
     assert made(max_epochs=0, max_minutes=1).total_steps(10) == 0
 
 
+def test_values_that_only_hurt_later_are_refused() -> None:
+    for value in (1.0, 1.5):
+        assert refusal(rms_decay=value) == f"rms_decay is {value}; it must be below 1."
+    assert refusal(compile=True).startswith("compile cannot be had for an lstm on CPUs")
+    assert made(compile=True, cell="gru").compile
+    assert made(compile=True, use_gpu=True).compile
+
+
 def test_the_digest_is_of_the_settings_that_decide_the_weights() -> None:
     settings = dataclasses.asdict(made())
     # By this digest models are found that were trained before: it must not change.

@@ -246,6 +246,40 @@ def test_a_model_is_as_large_as_its_shapes(monkeypatch: pytest.MonkeyPatch) -> N
         preflight._check_size(huge, 50)
 
 
+def test_a_warm_up_that_never_ends_is_refused(root: str) -> None:
+    settings = {"schedule": "cosine", "max_steps": 20}
+    check_run(config(**settings, warmup_steps=19), root)
+    with pytest.raises(InputError, match="warmup_steps is 20, and the run has 20 steps"):
+        check_run(config(**settings, warmup_steps=20), root)
+    check_run(config(max_steps=20, warmup_steps=20), root)  # of no other schedule
+
+
+def test_nothing_is_compiled_without_a_compiler(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/c++" if name == "c++" else None)
+    check_run(config(compile=True, cell="gru"), root)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    check_run(config(), root)
+    with pytest.raises(InputError, match=r"compile needs a C\+\+ compiler"):
+        check_run(config(compile=True, cell="gru"), root)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    check_run(config(compile=True, cell="gru"), root)
+
+
+def test_workers_of_one_machine_share_its_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = config(hidden_size=64, global_batch_size=8)
+    needed = preflight._parameters(one, 50) * 16
+    memory = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": int(1.5 * needed)}
+    monkeypatch.setattr("os.sysconf", memory.get)
+    preflight._check_size(one, 50)
+    assert "may take about" in caplog.text  # with its process and activations
+    with pytest.raises(InputError, match="on 2 workers, and there are"):
+        preflight._check_size(config(hidden_size=64, num_workers=2), 50)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    preflight._check_size(config(hidden_size=64, num_workers=2), 50)
+
+
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf"])
 def test_a_resize_time_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     assert preflight.resize_s() == preflight.RESIZE_S

@@ -42,7 +42,8 @@ class CheckpointState:
 
     `val_loss` is None where the step was not evaluated. `journal` identifies the rows up to the
     step; `config` are the run's settings; `world_size` is for people, since any number of ranks may
-    go on.
+    go on. `evaluated` is the minutes of training at the newest evaluation; it is left out where
+    there was none, and older checkpoints have none.
     """
 
     step: int
@@ -55,9 +56,13 @@ class CheckpointState:
     corpus: CorpusReference
     config: dict[str, Any]
     world_size: int
+    evaluated: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": runs.CHECKPOINT_FORMAT, **asdict(self)}
+        value = {"format": runs.CHECKPOINT_FORMAT, **asdict(self)}
+        if not self.evaluated:
+            del value["evaluated"]
+        return value
 
     @classmethod
     def read(cls, url: str) -> CheckpointState:

@@ -29,6 +29,9 @@ MAY_CHANGE = {
     "resume",
     "sync",
 }
+# These may differ when a run is resumed: no step's arithmetic depends on them. What is trained
+# already is not found by them all the same: they decide which step is best, and where a run ends.
+RESUMABLE = {"eval_every", "eval_lanes", "patience", "accumulate"}
 # So may these when a run is resumed, unless the schedule is drawn towards the end.
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
 

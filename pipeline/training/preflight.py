@@ -16,7 +16,7 @@ from pipeline.model.about import CorpusReference
 from pipeline.model.config import CELLS
 from pipeline.progress import bytes_of
 from pipeline.training import estimate
-from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig
+from pipeline.training.config import ENDS, MAY_CHANGE, RESUMABLE, TrainConfig
 from pipeline.training.lanes import LanePlan, crossing
 
 log = logging.getLogger("unreasonable")
@@ -162,13 +162,14 @@ def started(root: str, run_id: str, *, finished: bool = False) -> RunStart:
 def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
     """Raise InputError unless a run with settings `before` may go on with `config`.
 
-    How long a run goes on may change, but not under a schedule that is drawn towards the end: there
-    it would change steps that have been made. `max_minutes` is no such end.
+    How often it evaluates may change. So may how long it goes on, but not under a schedule that is
+    drawn towards the end: there it would change steps that have been made. `max_minutes` is no such
+    end.
     """
     now = asdict(config)
     # By the names of before: a run of an older version may lack a setting that there is now.
     ends = {"max_minutes"} if config.schedule == "cosine" else ENDS
-    may_change = MAY_CHANGE | ends
+    may_change = MAY_CHANGE | RESUMABLE | ends
     changed = [
         name for name, value in before.items() if name not in may_change and now.get(name) != value
     ]
@@ -177,6 +178,22 @@ def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
         raise InputError(
             f"a resumed run keeps its settings; this one had {were}. "
             "Give these, or start a new run."
+        )
+
+
+def say_changes(before: dict[str, Any], config: TrainConfig) -> None:
+    """Warn of what a resumed run's figures are not quite comparable in any more."""
+    if before.get("accumulate", config.accumulate) != config.accumulate:
+        log.warning(
+            "accumulate was %s: from here on a step's sums are added up in another order, and are "
+            "equal up to rounding",
+            before["accumulate"],
+        )
+    if before.get("eval_lanes", config.eval_lanes) != config.eval_lanes:
+        log.warning(
+            "eval_lanes was %s: a val_loss from here on compares with those before up to the start "
+            "of each lane",
+            before["eval_lanes"],
         )
 
 

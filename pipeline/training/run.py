@@ -20,7 +20,7 @@ from pipeline.registry.tracking import RUN_TAG, Tracking
 from pipeline.training.config import TrainConfig, settings_digest
 from pipeline.training.finishing import Run, TrainedRun, connect, figures, finish, report
 from pipeline.training.on_ray import check_resources, run_training
-from pipeline.training.preflight import RunStart
+from pipeline.training.preflight import RunStart, say_changes
 from pipeline.training.publisher import Publisher
 
 log = logging.getLogger("unreasonable")
@@ -38,6 +38,8 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     with held(storage.join(url, runs.LEASE), f"run {run_id}", _stop) as lease:
         if not config.resume:
             config = _prepare(config, root, url, name, corpus)
+        else:
+            say_changes(RunStart.read(url).config, config)
         run = Run(root=root, run_id=run_id, name=name, config=config, corpus=corpus)
         return _run(run, lease)
 

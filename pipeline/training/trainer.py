@@ -82,6 +82,7 @@ class Trainer:
         self.journal = Journal()
         self.step = 0
         self.minutes = 0.0  # of training, over all sessions of the run
+        self.evaluated = 0.0  # the minutes of training at the newest evaluation
         self.best = Best()
         self.stale = 0  # evaluations since the best
         self.last_val: dict[str, float] = {}
@@ -150,6 +151,7 @@ class Trainer:
             "val_bits_per_byte": bits_per_byte(loss, len(self.val), self.corpus.bytes_in("val")),
         }
         self.last_val = metrics
+        self.evaluated = self.minutes
         # A loss that is not finite is no best, and uses up patience like any other.
         self.stale += 1
         is_lowest = self.best.val_loss is None or loss < self.best.val_loss
@@ -186,6 +188,7 @@ class Trainer:
         self.state = own.contiguous().to(self.device)
         self.step = state.step
         self.minutes = state.minutes
+        self.evaluated = state.evaluated
         self.best = state.best
         self.stale = state.stale
         # The other ranks append to a journal too, but nobody reads it.
@@ -255,6 +258,7 @@ class Trainer:
             corpus=self._corpus(),
             config=asdict(self.config),
             world_size=self.group.world_size,
+            evaluated=self.evaluated,
         )
 
     def _about(self, evaluated: bool) -> ModelAbout:

@@ -9,7 +9,14 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.model.config import ModelConfig
-from pipeline.training.config import ENDS, MAY_CHANGE, Interval, TrainConfig, settings_digest
+from pipeline.training.config import (
+    ENDS,
+    MAY_CHANGE,
+    RESUMABLE,
+    Interval,
+    TrainConfig,
+    settings_digest,
+)
 
 
 def made(**changes: Any) -> TrainConfig:
@@ -266,5 +273,6 @@ def test_what_may_change_and_when() -> None:
         "keep_checkpoints", "sample_every", "sample_chars", "resume", "sync",
     } == MAY_CHANGE  # fmt: skip
     assert {"max_steps", "max_epochs", "max_minutes"} == ENDS
+    assert {"eval_every", "eval_lanes", "patience", "accumulate"} == RESUMABLE
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     assert names >= MAY_CHANGE | ENDS

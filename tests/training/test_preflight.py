@@ -143,6 +143,10 @@ def test_a_run_is_resumed_with_its_settings(root: str) -> None:
         {"sample_every": 7},
         {"sample_chars": 7},
         {"resume": "one"},
+        {"eval_every": 7},
+        {"eval_lanes": 7},
+        {"patience": 7},
+        {"accumulate": 7},
     ],
 )
 def test_where_and_how_long_a_run_goes_on_may_change(changes: dict[str, Any]) -> None:
@@ -154,14 +158,22 @@ def test_where_and_how_long_a_run_goes_on_may_change(changes: dict[str, Any]) ->
     [
         ({"max_steps": 99}, "--max_steps 20"),
         ({"max_epochs": 3}, "--max_epochs 0"),
-        ({"eval_every": 7}, "--eval_every 10"),
-        ({"patience": 7}, "--patience 0"),
     ],
 )
 def test_cosine_keeps_its_end(changes: dict[str, Any], named: str) -> None:
     before = dataclasses.asdict(config(schedule="cosine"))
     with pytest.raises(InputError, match=named):
         check_same_settings(before, config(schedule="cosine", **changes))
+
+
+def test_what_does_not_compare_any_more_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    before = dataclasses.asdict(config())
+    preflight.say_changes(before, config(eval_every=7, patience=3))
+    assert caplog.messages == []
+    preflight.say_changes(before, config(accumulate=2, eval_lanes=7))
+    first, second = caplog.messages
+    assert first.startswith("accumulate was 1: ")
+    assert second.startswith("eval_lanes was 4: ")
 
 
 def test_minutes_are_no_end_that_cosine_is_drawn_towards() -> None:

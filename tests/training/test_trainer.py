@@ -246,6 +246,7 @@ def test_a_checkpoint_holds_no_pickle_and_says_where_it_stood(
         corpus=reference,
         config=about.train,
         world_size=1,
+        evaluated=trainer.evaluated,
     )
     for path in Path(url).iterdir():
         assert b"torch" not in path.read_bytes()[:64]

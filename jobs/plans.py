@@ -196,7 +196,8 @@ def _model_name(config: TrainConfig, common: Common) -> str:
     """The rule of jobs/train.py: the recipe's name, or that of a corpus that is not its own."""
     name, _ = split_reference(config.corpus)
     is_own = name == common.recipe["corpus"].get("name")
-    return common.recipe_name if config.resume or is_own else name
+    goes_on = bool(config.resume or config.fork)
+    return common.recipe_name if goes_on or is_own else name
 
 
 def _cpus() -> int | None:

@@ -44,7 +44,7 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     from pipeline.registry.tracking import check_tracking
 
     check_tracking(common.root)
-    if config.init_from and not config.resume:
+    if config.init_from and not (config.resume or config.fork):
         from pipeline.registry.fetch import fetch_model
 
         fetch_model(config.init_from, common.root)  # raises for a model that is not there
@@ -84,7 +84,7 @@ def _say_if_older(corpus: Corpus, config: TrainConfig, common: Common) -> None:
     The newest version is what a run learns: a schedule, or a build by hand, decides what that is.
     """
     name, version = split_reference(config.corpus)
-    if version or config.resume or name != common.recipe["corpus"].get("name"):
+    if version or config.resume or config.fork or name != common.recipe["corpus"].get("name"):
         return
     try:
         wanted = common.section("corpus", CorpusConfig).shaping()
@@ -123,18 +123,20 @@ def _model_name(config: TrainConfig, common: Common) -> str:
     """The recipe's name; or the corpus's, when it is not the recipe's corpus that is learned."""
     name, _ = split_reference(config.corpus)
     is_own_corpus = name == common.recipe["corpus"].get("name")
-    return common.recipe_name if config.resume or is_own_corpus else name
+    goes_on = bool(config.resume or config.fork)
+    return common.recipe_name if goes_on or is_own_corpus else name
 
 
 def resumed(recipe: dict[str, Any], root: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """With --resume or --sync RUN_ID, the settings and the corpus version that the run was started
-    with.
+    """With --resume, --fork or --sync RUN_ID, the settings and the corpus version that the run was
+    started with.
     """
-    synced = settings.get("sync", "")
-    run_id = synced or settings.get("resume", "")
-    if not run_id:
+    given = [name for name in ("resume", "fork", "sync") if settings.get(name)]
+    if not given:
         return recipe
-    start = started(root, run_id, finished=bool(synced))
+    if len(given) > 1:
+        raise InputError(f"--{given[0]} and --{given[1]} are two things to do; give one of them.")
+    start = started(root, settings[given[0]], finished=given != ["resume"])
     own = {**start.config, "corpus": str(start.corpus)}
     return {**recipe, "name": start.recipe, "train": own}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from pipeline import settings, storage
@@ -32,6 +32,21 @@ MAY_CHANGE = {
 # These may differ when a run is resumed: no step's arithmetic depends on them. What is trained
 # already is not found by them all the same: they decide which step is best, and where a run ends.
 RESUMABLE = {"eval_every", "eval_lanes", "patience", "accumulate"}
+# These a fork may have otherwise than its parent: they change steps that are still to be made.
+FORKABLE = {
+    "learning_rate",
+    "schedule",
+    "warmup_steps",
+    "decay_rate",
+    "decay_after",
+    "max_grad_norm",
+    "max_grad_value",
+    "weight_decay",
+    "fork",
+}
+# Settings that came later, which digests leave out where they are the default: what was trained
+# before them is still found.
+LATER = {"fork"}
 # So may these when a run is resumed, unless the schedule is drawn towards the end.
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
 
@@ -159,6 +174,10 @@ class TrainConfig:
     resume: str = ""
     """go on with this run from its newest checkpoint: a run id; settings that are not given are the
     run's own
+    """
+    fork: str = ""
+    """start a new run from the newest checkpoint of this run (an id), with another learning rate,
+    schedule or clipping; settings that are not given are that run's
     """
     sync: str = ""
     """train nothing: tell the tracking server what it has not heard of this run (a run id), such as
@@ -313,5 +332,10 @@ def settings_digest(settings: dict[str, Any]) -> str:
 
     By it a trained model is found again, so what it is made of must not change.
     """
-    kept = {key: value for key, value in settings.items() if key not in MAY_CHANGE}
+    defaults = {field.name: field.default for field in fields(TrainConfig) if field.name in LATER}
+    kept = {
+        key: value
+        for key, value in settings.items()
+        if key not in MAY_CHANGE and (key not in defaults or value != defaults[key])
+    }
     return storage.sha256_bytes(json.dumps(kept, sort_keys=True).encode())[:12]

@@ -16,7 +16,7 @@ from pipeline.model.about import CorpusReference
 from pipeline.model.config import CELLS
 from pipeline.progress import bytes_of
 from pipeline.training import estimate
-from pipeline.training.config import ENDS, MAY_CHANGE, RESUMABLE, TrainConfig
+from pipeline.training.config import ENDS, FORKABLE, MAY_CHANGE, RESUMABLE, TrainConfig
 from pipeline.training.lanes import LanePlan, crossing
 
 log = logging.getLogger("unreasonable")
@@ -87,6 +87,8 @@ def open_corpus_of(config: TrainConfig, root: str, *, shards: bool = True) -> Co
     # First: it reads one small file, opening a corpus may fetch shards.
     if config.resume:
         check_same_settings(started(root, config.resume).config, config)
+    elif config.fork:
+        check_forkable(started(root, config.fork, finished=True).config, config)
     corpus = open_corpus(root, config.corpus)
     streams = corpus.manifest.streams
     plan = LanePlan.over(
@@ -177,6 +179,24 @@ def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
         were = ", ".join(f"--{name} {before[name]}" for name in changed)
         raise InputError(
             f"a resumed run keeps its settings; this one had {were}. "
+            "Give these, or start a new run."
+        )
+
+
+def check_forkable(before: dict[str, Any], config: TrainConfig) -> None:
+    """Raise InputError unless a run with settings `before` may have a fork with `config`.
+
+    Model and batches stay: its checkpoint holds the state of both.
+    """
+    now = asdict(config)
+    may_change = MAY_CHANGE | RESUMABLE | ENDS | FORKABLE
+    changed = [
+        name for name, value in before.items() if name not in may_change and now.get(name) != value
+    ]
+    if changed:
+        were = ", ".join(f"--{name} {before[name]}" for name in changed)
+        raise InputError(
+            f"a fork keeps its parent's model and batches; that one had {were}. "
             "Give these, or start a new run."
         )
 

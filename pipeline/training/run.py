@@ -19,6 +19,7 @@ from pipeline.registry.system_metrics import system_metrics
 from pipeline.registry.tracking import RUN_TAG, Tracking
 from pipeline.training.config import TrainConfig, settings_digest
 from pipeline.training.finishing import Run, TrainedRun, connect, figures, finish, report
+from pipeline.training.forking import fork_run
 from pipeline.training.on_ray import check_resources, run_training
 from pipeline.training.preflight import RunStart, say_changes
 from pipeline.training.publisher import Publisher
@@ -96,11 +97,13 @@ def _prepare(config: TrainConfig, root: str, run: str, name: str, corpus: Corpus
 
     Returns the settings resolved.
     """
-    if config.init_from:
+    if config.init_from and not config.fork:
         artifact = fetch_model(config.init_from, root)
         # The version, not the alias, which may move before the run is resumed.
         config = dataclasses.replace(config, init_from=artifact.uri)
         runs.write_checkpoint(storage.join(run, runs.INIT), artifact.files)
+    if config.fork:
+        fork_run(runs.run_url(root, config.fork), run, config)
     reference = CorpusReference(corpus.name, corpus.version, corpus.fingerprint)
     RunStart(reference, name, asdict(config)).write(run)
     return config

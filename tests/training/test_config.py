@@ -70,6 +70,7 @@ def test_defaults_are_char_rnns_where_it_has_them() -> None:
         "verify": False,
         "resume": "",
         "sync": "",
+        "fork": "",
     }
 
 

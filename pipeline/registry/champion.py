@@ -22,6 +22,7 @@ from pipeline.registry.models import Models, ModelVersion
 
 log = logging.getLogger("unreasonable")
 
+IMPORTED_TAG = "imported_from"  # of a version that was trained under another root
 PROMOTED_TAG = "promoted_at"  # Unix seconds at which the rule made a version champion
 AT_THE_SAME_TIME_S = 120.0  # far longer than a promotion takes, and clocks differ
 DIVISION_TAG = "split"  # how the corpus of a version was divided: its manifest may be gone one day
@@ -42,8 +43,12 @@ def promote_if_better(
         return _take(models, challenger)
     if champion.version == challenger.version:
         return True  # a registration that is made again
-    theirs = float(champion.tags["val_bits_per_byte"])
-    if champion.tags["corpus_fingerprint"] != corpus.fingerprint:
+    theirs = float(champion.tags.get("val_bits_per_byte", "nan"))
+    is_same_text = champion.tags.get("corpus_fingerprint") == corpus.fingerprint
+    if is_same_text and (IMPORTED_TAG in champion.tags or not math.isfinite(theirs)):
+        # Another registry's claim, or none: it is measured here.
+        theirs = score_on(models, champion, corpus, eval_lanes)
+    elif not is_same_text:
         reason = may_have_learnt(champion, corpus)
         if reason:
             log.info(

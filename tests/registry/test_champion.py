@@ -159,9 +159,6 @@ def test_fewer_bits_win_and_equal_figures_keep_the_champion(
 
 def test_a_figure_that_is_not_a_number_never_wins(documents: Corpus) -> None:
     assert not promotes(math.nan, 1.5, documents)
-    assert not promotes(math.nan, math.inf, documents)
-    assert not promotes(math.inf, math.inf, documents)
-    assert promotes(1.5, math.inf, documents)
 
 
 def test_a_champion_of_another_version_is_scored_on_the_new_validation_text(
@@ -239,6 +236,19 @@ def test_of_two_that_are_promoted_at_once_the_better_is_champion(
     assert models.current is not None
     assert models.current.number == better
     assert dict(outcomes)[better] is True
+
+
+@pytest.mark.parametrize("claim", ["0.001", "nan"])
+def test_a_champion_that_was_imported_is_measured(documents: Corpus, claim: str) -> None:
+    """What it claims decides nothing."""
+    theirs = scored(documents.vocab, documents)
+    tags = {"imported_from": "a.zip"} if claim == "0.001" else {}
+    current = version(1, float(claim), documents.fingerprint, **tags)
+    for bits, promoted in ((theirs - 1e-6, True), (theirs, False)):
+        models = FakeModels(current)
+        models.files[current.uri] = files_of(documents.vocab, uniform=True)
+        challenger = version(2, bits, documents.fingerprint)
+        assert promote_if_better(models, challenger, documents, 3) is promoted  # type: ignore[arg-type]
 
 
 def test_who_was_promoted_long_ago_is_no_rival(documents: Corpus) -> None:

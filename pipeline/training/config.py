@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from pipeline import settings, storage
@@ -44,9 +44,9 @@ FORKABLE = {
     "weight_decay",
     "fork",
 }
-# Settings that came later, which digests leave out where they are the default: what was trained
-# before them is still found.
-LATER = {"fork"}
+# Settings that came later, which files and digests leave out where they are the default: what was
+# trained before them is still found, taken up, and written again with the same bytes.
+LATER = {"fork", "sync"}
 # So may these when a run is resumed, unless the schedule is drawn towards the end.
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
 
@@ -327,15 +327,30 @@ class TrainConfig:
         return every
 
 
+def stored_settings(config: TrainConfig) -> dict[str, Any]:
+    """All settings, as a checkpoint and a model hold them."""
+    return _without_later_defaults(asdict(config))
+
+
 def settings_digest(settings: dict[str, Any]) -> str:
     """A short digest of the settings that decide a model's weights.
 
     By it a trained model is found again, so what it is made of must not change.
     """
-    defaults = {field.name: field.default for field in fields(TrainConfig) if field.name in LATER}
-    kept = {
+    known = _without_later_defaults(settings)
+    kept = {key: value for key, value in known.items() if key not in MAY_CHANGE}
+    return storage.sha256_bytes(json.dumps(kept, sort_keys=True).encode())[:12]
+
+
+def later_defaults() -> dict[str, Any]:
+    """What a run had for settings that came after it."""
+    return {field.name: field.default for field in fields(TrainConfig) if field.name in LATER}
+
+
+def _without_later_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    defaults = later_defaults()
+    return {
         key: value
         for key, value in settings.items()
-        if key not in MAY_CHANGE and (key not in defaults or value != defaults[key])
+        if key not in defaults or value != defaults[key]
     }
-    return storage.sha256_bytes(json.dumps(kept, sort_keys=True).encode())[:12]

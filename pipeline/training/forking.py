@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from dataclasses import asdict
 
 from pipeline import runs, storage
 from pipeline.errors import InputError
 from pipeline.model.artifact import ARTIFACT, json_bytes, read_files
 from pipeline.training.checkpoint import Best, CheckpointState
-from pipeline.training.config import TrainConfig
+from pipeline.training.config import TrainConfig, stored_settings
 from pipeline.training.resuming import read_journal
 
 log = logging.getLogger("unreasonable")
@@ -32,7 +31,7 @@ def fork_run(parent: str, run: str, config: TrainConfig) -> None:
     best = Best() if state.val_loss is None else Best(state.step, state.val_loss)
     journal = read_journal(parent, state)
     own = dataclasses.replace(
-        state, config=asdict(config), best=best, stale=0, journal=journal.state
+        state, config=stored_settings(config), best=best, stale=0, journal=journal.state
     )
     storage.write_bytes(storage.join(run, runs.METRICS), journal.data)
     runs.write_checkpoint(storage.join(run, name), {**files, runs.STATE: json_bytes(own.to_json())})

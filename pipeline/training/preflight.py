@@ -16,7 +16,14 @@ from pipeline.model.about import CorpusReference
 from pipeline.model.config import CELLS
 from pipeline.progress import bytes_of
 from pipeline.training import estimate
-from pipeline.training.config import ENDS, FORKABLE, MAY_CHANGE, RESUMABLE, TrainConfig
+from pipeline.training.config import (
+    ENDS,
+    FORKABLE,
+    MAY_CHANGE,
+    RESUMABLE,
+    TrainConfig,
+    later_defaults,
+)
 from pipeline.training.lanes import LanePlan, crossing
 
 log = logging.getLogger("unreasonable")
@@ -169,6 +176,7 @@ def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
     end.
     """
     now = asdict(config)
+    before = later_defaults() | before
     # By the names of before: a run of an older version may lack a setting that there is now.
     ends = {"max_minutes"} if config.schedule == "cosine" else ENDS
     may_change = MAY_CHANGE | RESUMABLE | ends

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from pipeline.model.network import CharRNN, initialize
 from pipeline.model.scoring import bits_per_byte, bits_per_char, lane_bounds, summed_nats
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import Best, CheckpointState
-from pipeline.training.config import TrainConfig
+from pipeline.training.config import TrainConfig, stored_settings
 from pipeline.training.dropout import dropout_mask
 from pipeline.training.group import Group
 from pipeline.training.journal import Journal
@@ -256,7 +256,7 @@ class Trainer:
             stale=self.stale,
             journal=self.journal.state,
             corpus=self._corpus(),
-            config=asdict(self.config),
+            config=stored_settings(self.config),
             world_size=self.group.world_size,
             evaluated=self.evaluated,
         )
@@ -267,7 +267,7 @@ class Trainer:
             model=self.model.config,
             corpus=self._corpus(),
             first_tokens=self.corpus.manifest.first_tokens,
-            train=asdict(self.config),
+            train=stored_settings(self.config),
             step=self.step,
             metrics=self.last_val if evaluated else {},
         )

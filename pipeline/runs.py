@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import secrets
 import time
 from typing import Any
@@ -36,12 +37,23 @@ LEASE = "lease"
 STATE = "state.json"
 DIGESTS = "digests.json"
 CHECKPOINT_FORMAT = 2
+RUN_ID_VARIABLE = "UNREASONABLE_RUN_ID"
 _PREFIX = "checkpoint-"
 
 
 def new_run_id() -> str:
     """Time and chance: sorts by age, and two runs of one second differ."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+
+
+def given_run_id(root: str) -> str:
+    """The id that $UNREASONABLE_RUN_ID gives a new run; "" without one, and where it is taken.
+
+    A scheduler names its training's run by it: who tries again knows which run to go on with.
+    """
+    run_id = os.environ.get(RUN_ID_VARIABLE, "")
+    is_plain = bool(run_id) and run_id.replace("-", "").isalnum() and run_id.isascii()
+    return run_id if is_plain and not is_run(run_url(root, run_id)) else ""
 
 
 def runs_url(root: str) -> str:

@@ -52,6 +52,18 @@ def test_a_run_id_sorts_by_age_and_no_two_are_the_same(monkeypatch: pytest.Monke
     assert all(re.fullmatch(r"20260102-030405-[0-9a-f]{6}", run_id) for run_id in ids)
 
 
+def test_a_run_has_the_id_that_it_is_given_unless_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runs.given_run_id(str(tmp_path)) == ""
+    monkeypatch.setenv("UNREASONABLE_RUN_ID", "20260102-030405-abcdef")
+    assert runs.given_run_id(str(tmp_path)) == "20260102-030405-abcdef"
+    storage.write_bytes(f"{tmp_path}/runs/20260102-030405-abcdef/start.json", b"{}")
+    assert runs.given_run_id(str(tmp_path)) == ""
+    monkeypatch.setenv("UNREASONABLE_RUN_ID", "../out")
+    assert runs.given_run_id(str(tmp_path)) == ""
+
+
 def test_a_runs_folder_lies_under_the_root(tmp_path: Path) -> None:
     assert runs.runs_url("s3://bucket/root") == "s3://bucket/root/runs"
     assert runs.run_url("s3://bucket/root", "r") == "s3://bucket/root/runs/r"

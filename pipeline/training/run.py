@@ -34,7 +34,7 @@ def run_experiment(config: TrainConfig, root: str, name: str, corpus: Corpus) ->
     registered; it can be resumed. InputError while another process works at the run.
     """
     check_resources(config)  # before the run is recorded anywhere
-    run_id = config.resume or runs.new_run_id()
+    run_id = config.resume or runs.given_run_id(root) or runs.new_run_id()
     url = runs.run_url(root, run_id)
     with held(storage.join(url, runs.LEASE), f"run {run_id}", _stop) as lease:
         if not config.resume:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.errors import TrackingError
+from pipeline.errors import TrackingError, says_status
 
 R = TypeVar("R")
 
@@ -22,6 +22,41 @@ def limit_requests() -> None:
     """Give MLflow's requests limits, where the environment has none."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error on the way to a server may go away by itself: no waiting helps a wrong URL.
+
+    MLflow wraps what a request or a database raised.
+    """
+    import requests
+    import sqlalchemy.exc
+
+    passing = (
+        requests.exceptions.RequestException,
+        sqlalchemy.exc.OperationalError,
+        sqlalchemy.exc.InterfaceError,
+        ConnectionError,
+        TimeoutError,
+        TrackingError,
+    )
+    wrong = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, wrong):
+            return False
+        if isinstance(found, passing) or says_status(str(found), 429, 500, 502, 503, 504):
+            return True
+        code = getattr(found, "error_code", "")
+        if code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE") and _was_answered(found):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
+
+
+def _was_answered(error: BaseException) -> bool:
+    """Whether a server said it: MLflow's own code calls much that it refuses an internal error."""
+    return type(error).__name__ == "RestException"
 
 
 def within(seconds: float, what: str, work: Callable[[], R]) -> R:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param
@@ -25,7 +26,7 @@ from pipeline import storage
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError, TrackingError, says_status
 from pipeline.registry.origin import origin_tags
-from pipeline.registry.patience import ANSWER_S, limit_requests, within
+from pipeline.registry.patience import ANSWER_S, is_passing, limit_requests, within
 
 log = logging.getLogger("unreasonable")
 
@@ -97,6 +98,8 @@ class Tracking:
             logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.uri = tracking_uri(root)
         is_served = self.uri.startswith(("http:", "https:"))
+        if is_served:
+            _check_host(self.uri)
         # A server knows where its artifacts go; a database file does not.
         self.artifacts = None if is_served else storage.join(root, "mlartifacts")
         # MLflow refuses a scheme that it does not know.
@@ -133,9 +136,7 @@ class Tracking:
                     "password: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
                     "or correct them."
                 ) from None
-            # What no waiting helps: an unknown kind of URI, a server that is not MLflow's.
-            is_wrong = type(error).__name__.startswith("Unsupported") or says_status(reason, 404)
-            kind = InputError if is_wrong else TrackingError
+            kind = TrackingError if is_passing(error) else InputError
             raise kind(
                 f"the tracking server at {self.uri} does not answer: {reason}. "
                 "Check MLFLOW_TRACKING_URI."
@@ -314,6 +315,15 @@ class Tracking:
         )
         context = InputTag("mlflow.data.context", "training")
         self.client.log_inputs(mlflow_id, [DatasetInput(dataset, [context])])
+
+
+def _check_host(uri: str) -> None:
+    try:
+        host = urlsplit(uri).hostname
+    except ValueError as error:
+        raise InputError(f"MLFLOW_TRACKING_URI is {uri!r}, which is no URL ({error}).") from None
+    if not host:
+        raise InputError(f"MLFLOW_TRACKING_URI is {uri!r}, which names no host.")
 
 
 @contextlib.contextmanager

@@ -103,14 +103,15 @@ def finish(run: Run, link: Link | None, result: RunResult) -> TrainedRun:
     Whatever of it was done before is found, and not done twice. A server that does not answer is
     an InputError that says how to go on.
     """
+    best = _best_whole(run)
     try:
         if link is None:
             raise TrackingError("the tracking server has not recorded the run.")
         # A short question first: a registration is a dozen of them.
         tracking = link.tracking
         within(ANSWER_S, f"the tracking server at {tracking.uri}", tracking.check)
-        version, promoted = _register(run, link)
-    except TrackingError as error:
+        version, promoted = _register(run, link, *best)
+    except InputError as error:  # away, or a password that is no longer good
         raise InputError(
             f"{error} Run {run.run_id} is trained, and its model is not registered yet; when the "
             f"server answers: {command('train')} --root {run.root} --sync {run.run_id}"
@@ -179,10 +180,9 @@ def _sync(run: Run) -> TrainedRun:
     return report(run, link, result)
 
 
-def _register(run: Run, link: Link) -> tuple[ModelVersion, bool]:
+def _register(run: Run, link: Link, checkpoint: str, weights: bytes) -> tuple[ModelVersion, bool]:
     """The version of a run's best model, and whether it is champion."""
     models = Models(link.tracking)
-    checkpoint, weights = _best_whole(run)
     version = models.registered_as(run.name, run.run_id, weights)
     if version is None:
         files = publishable(checkpoint, run.name, run.corpus, run.root)

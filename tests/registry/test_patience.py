@@ -6,9 +6,12 @@ import os
 import threading
 
 import pytest
+import requests
+import sqlalchemy.exc
+from mlflow.exceptions import MlflowException, RestException
 
 from pipeline.errors import TrackingError
-from pipeline.registry.patience import limit_requests, within
+from pipeline.registry.patience import is_passing, limit_requests, within
 
 NAMES = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
 
@@ -39,3 +42,37 @@ def test_requests_have_limits_unless_the_environment_has(monkeypatch: pytest.Mon
     monkeypatch.setenv(NAMES[0], "7")
     limit_requests()
     assert [os.environ[name] for name in NAMES] == ["7", "3"]
+
+
+def wrapped(error: Exception) -> Exception:
+    """As MLflow wraps it."""
+    try:
+        try:
+            raise error
+        except Exception as inner:
+            raise MlflowException("API request failed") from inner
+    except MlflowException as outer:
+        return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (requests.exceptions.ReadTimeout(), True),
+        (requests.exceptions.ChunkedEncodingError(), True),
+        (sqlalchemy.exc.OperationalError("", {}, Exception("refused")), True),
+        (ConnectionResetError(), True),
+        (RuntimeError("failed with error code 503"), True),
+        (RestException({"error_code": "INTERNAL_ERROR", "message": "sorry"}), True),
+        (requests.exceptions.InvalidURL(), False),
+        (ModuleNotFoundError("No module named 'psycopg'"), False),
+        (FileExistsError("/dev/null"), False),
+        (RuntimeError("failed with error code 404"), False),
+        (ValueError("Invalid IPv6 URL"), False),
+    ],
+)
+def test_what_may_go_away_by_itself_is_told_from_what_is_wrong(
+    error: Exception, passes: bool
+) -> None:
+    assert is_passing(error) is passes
+    assert is_passing(wrapped(error)) is passes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ INTERRUPTED = 130
 
 def fail(message: str) -> NoReturn:
     """One clear line on stderr and exit status 2."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"error: {plain(' '.join(message.split()))}", file=sys.stderr, flush=True)
     raise SystemExit(BAD_INPUT)
 
 
@@ -45,7 +46,7 @@ def conclude(job: Callable[[], dict[str, Any] | None]) -> None:
         raise SystemExit(INTERRUPTED) from None
     if result is None:
         return
-    print(json.dumps(result, sort_keys=True), flush=True)
+    print(json.dumps(_finite(result), sort_keys=True, allow_nan=False), flush=True)
     status = INTERRUPTED if result.get("stopped") else int(result.get("exit_status", 0))
     if status:
         raise SystemExit(status)
@@ -53,7 +54,28 @@ def conclude(job: Callable[[], dict[str, Any] | None]) -> None:
 
 def show_table(lines: Sequence[tuple[str, ...]]) -> None:
     """Log lines of cells in columns."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(len(plain(cell)) for cell in column) for column in zip(*lines, strict=True)]
     for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        cells = [plain(cell).ljust(width) for cell, width in zip(line, widths, strict=True)]
         log.info("%s", "  ".join(cells).rstrip())
+
+
+def plain(text: str) -> str:
+    """Text with its control characters written out: on a terminal they would be commands.
+
+    Lines and tabs stay. Names, tags and cards of models come from anywhere.
+    """
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text
+    )
+
+
+def _finite(value: Any) -> Any:
+    """A result with null for each number that JSON does not have: no NaN, no infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jobs.ending import show_table
+from jobs.ending import plain, show_table
 from pipeline import storage
 from pipeline.hints import command
 from pipeline.progress import duration
@@ -50,7 +50,7 @@ def show(values: Values, root: str) -> dict[str, Any]:
     models = _registry(root)
     version = models.named(values["model"])
     origin = lineage(models, version, root, values["documents"])
-    log.info("%s", version.description)
+    log.info("%s", plain(version.description))
     return {
         **origin.to_json(),
         "parameters": parameters(models, version),

@@ -30,6 +30,7 @@ from pipeline.corpora.forecast import forecast as corpus_forecast
 from pipeline.corpora.manifest import latest, split_reference
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.explaining.config import ExplainConfig
+from pipeline.registry.names import check_recipe_name
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 
@@ -72,6 +73,7 @@ def train_plan(config: TrainConfig, common: Common) -> dict[str, Any]:
     """What jobs/train.py would train."""
     from pipeline.training.forecast import forecast
 
+    check_recipe_name(_model_name(config, common))
     text, corpus = _text(config, common)
     found = forecast(config, common.root, _model_name(config, common), text, _cpus())
     announce("train", config)
@@ -122,6 +124,7 @@ def explain_plan(config: ExplainConfig, common: Common) -> dict[str, Any]:
 
 def reproduce_plan(config: Any, common: Common) -> dict[str, Any]:
     """What jobs/reproduce.py would do, stage by stage."""
+    check_recipe_name(common.recipe_name)
     del config  # every setting is in the recipe's sections
     from pipeline.registry.looking import existing_uri
     from pipeline.reproducing.forecast import forecast
@@ -206,7 +209,8 @@ def _model_name(config: TrainConfig, common: Common) -> str:
     """The rule of jobs/train.py: the recipe's name, or that of a corpus that is not its own."""
     name, _ = split_reference(config.corpus)
     is_own = name == common.recipe["corpus"].get("name")
-    return common.recipe_name if config.resume or is_own else name
+    goes_on = bool(config.resume or config.fork)
+    return common.recipe_name if goes_on or is_own else name
 
 
 def _cpus() -> int | None:

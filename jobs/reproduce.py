@@ -17,6 +17,7 @@ except ModuleNotFoundError as missing:  # a Python without the package
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
 from pipeline.hints import command
+from pipeline.registry.names import check_recipe_name
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import check_machine
@@ -30,6 +31,7 @@ class ReproduceConfig:
 
 
 def run(_: ReproduceConfig, common: Common) -> dict[str, Any]:
+    check_recipe_name(common.recipe_name)
     corpus = common.section("corpus", CorpusConfig)
     train = common.section("train", TrainConfig)
     sample = common.section("sample", SampleConfig)

@@ -19,12 +19,13 @@ from pipeline.corpora.config import CorpusConfig
 from pipeline.corpora.manifest import latest, split_reference
 from pipeline.errors import InputError
 from pipeline.hints import command
+from pipeline.registry.names import check_recipe_name
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import check_machine, check_run, started
 
 if TYPE_CHECKING:
     from pipeline.corpora.manifest import Corpus
-    from pipeline.training.run import TrainedRun
+    from pipeline.training.finishing import TrainedRun
 
 log = logging.getLogger("unreasonable")
 
@@ -32,6 +33,9 @@ log = logging.getLogger("unreasonable")
 def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     from cluster.connect import node_count, ray_session
 
+    if config.sync:
+        return _sync(config.sync, common.root)
+    check_recipe_name(_model_name(config, common))
     # Bad input is refused before Ray starts; a corpus that is still to be built is checked after.
     check_machine(config.workers[0], config.cpus_per_worker, use_gpu=config.use_gpu)
     missing = _corpus_to_build(config, common)
@@ -40,7 +44,7 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     from pipeline.registry.tracking import check_tracking
 
     check_tracking(common.root)
-    if config.init_from and not config.resume:
+    if config.init_from and not (config.resume or config.fork):
         from pipeline.registry.fetch import fetch_model
 
         fetch_model(config.init_from, common.root)  # raises for a model that is not there
@@ -64,13 +68,23 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
     return trained.to_json()
 
 
+def _sync(run_id: str, root: str) -> dict[str, Any]:
+    """Without Ray: nothing is trained."""
+    from pipeline.training.finishing import sync_run
+
+    trained = sync_run(root, run_id)
+    if trained.model:
+        _say_where(trained, root)
+    return trained.to_json()
+
+
 def _say_if_older(corpus: Corpus, config: TrainConfig, common: Common) -> None:
     """Warn when the recipe's corpus was last built with other settings than the recipe has now.
 
     The newest version is what a run learns: a schedule, or a build by hand, decides what that is.
     """
     name, version = split_reference(config.corpus)
-    if version or config.resume or name != common.recipe["corpus"].get("name"):
+    if version or config.resume or config.fork or name != common.recipe["corpus"].get("name"):
         return
     try:
         wanted = common.section("corpus", CorpusConfig).shaping()
@@ -109,15 +123,20 @@ def _model_name(config: TrainConfig, common: Common) -> str:
     """The recipe's name; or the corpus's, when it is not the recipe's corpus that is learned."""
     name, _ = split_reference(config.corpus)
     is_own_corpus = name == common.recipe["corpus"].get("name")
-    return common.recipe_name if config.resume or is_own_corpus else name
+    goes_on = bool(config.resume or config.fork)
+    return common.recipe_name if goes_on or is_own_corpus else name
 
 
 def resumed(recipe: dict[str, Any], root: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """With --resume RUN_ID, the settings and the corpus version that the run was started with."""
-    run_id = settings.get("resume", "")
-    if not run_id:
+    """With --resume, --fork or --sync RUN_ID, the settings and the corpus version that the run was
+    started with.
+    """
+    given = [name for name in ("resume", "fork", "sync") if settings.get(name)]
+    if not given:
         return recipe
-    start = started(root, run_id)
+    if len(given) > 1:
+        raise InputError(f"--{given[0]} and --{given[1]} are two things to do; give one of them.")
+    start = started(root, settings[given[0]], finished=given != ["resume"])
     own = {**start.config, "corpus": str(start.corpus)}
     return {**recipe, "name": start.recipe, "train": own}
 

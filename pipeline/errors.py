@@ -26,6 +26,10 @@ class StoreError(InputError, OSError):
     why = ""
 
 
+class TrackingError(InputError):
+    """A tracking server does not answer. It may be back later, which other bad input is not."""
+
+
 class DivergedError(InputError):
     """Training diverged, and rollbacks did not help. Every rank finds out at the same step."""
 

@@ -40,6 +40,7 @@ LOOSE = (
     "yaml_files",
     "settings",
     "kinds",
+    "lease",
     "runs",
     "tasks",
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline import runs, storage
-from pipeline.errors import InputError
+from pipeline.errors import DamagedError, InputError
 from pipeline.runs import checkpoint_name
 
 
@@ -50,6 +50,18 @@ def test_a_run_id_sorts_by_age_and_no_two_are_the_same(monkeypatch: pytest.Monke
     ids = {runs.new_run_id() for _ in range(50)}
     assert len(ids) == 50
     assert all(re.fullmatch(r"20260102-030405-[0-9a-f]{6}", run_id) for run_id in ids)
+
+
+def test_a_run_has_the_id_that_it_is_given_unless_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runs.given_run_id(str(tmp_path)) == ""
+    monkeypatch.setenv("UNREASONABLE_RUN_ID", "20260102-030405-abcdef")
+    assert runs.given_run_id(str(tmp_path)) == "20260102-030405-abcdef"
+    storage.write_bytes(f"{tmp_path}/runs/20260102-030405-abcdef/start.json", b"{}")
+    assert runs.given_run_id(str(tmp_path)) == ""
+    monkeypatch.setenv("UNREASONABLE_RUN_ID", "../out")
+    assert runs.given_run_id(str(tmp_path)) == ""
 
 
 def test_a_runs_folder_lies_under_the_root(tmp_path: Path) -> None:
@@ -132,19 +144,81 @@ def test_a_checkpoint_that_is_not_complete_is_not_the_best(tmp_path: Path) -> No
     assert runs.best(str(tmp_path)) == checkpoint_name(1)
 
 
+def test_a_damaged_state_hides_no_other_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step, loss in ((10, 3.0), (20, 1.0), (30, 2.0)):
+        write(tmp_path, step, loss)
+    (tmp_path / checkpoint_name(20) / "state.json").write_text('{"format": 2, "val_loss": 0.5}')
+    (tmp_path / checkpoint_name(10) / "digests.json").write_text("{")
+    assert runs.ranked(str(tmp_path)) == [checkpoint_name(30)]
+    assert runs.best(str(tmp_path)) == checkpoint_name(30)
+    assert "checkpoint-00000020/state.json does not have the digest" in caplog.text
+    assert "checkpoint-00000010/digests.json is not JSON" in caplog.text
+    write(tmp_path, 40, 4.0)
+    runs.prune(str(tmp_path), 1)
+    assert steps(tmp_path) == [30, 40]
+
+
+def test_checkpoints_are_ranked_by_their_loss(tmp_path: Path) -> None:
+    for step, loss in ((10, 3.0), (20, None), (30, 1.0), (40, 1.0), (50, float("nan"))):
+        write(tmp_path, step, loss)
+    assert runs.ranked(str(tmp_path)) == [checkpoint_name(step) for step in (30, 40, 10)]
+
+
+def test_the_newest_state_that_can_be_read_is_found(tmp_path: Path) -> None:
+    assert runs.newest_state(str(tmp_path)) is None
+    for step in (10, 20, 30):
+        write(tmp_path, step, float(step))
+    (tmp_path / checkpoint_name(30) / "state.json").write_text("{}")
+    assert runs.newest_state(str(tmp_path)) == (
+        checkpoint_name(20),
+        {"format": 2, "val_loss": 20.0},
+    )
+
+
+def test_every_file_of_a_checkpoint_is_compared_with_its_digest(tmp_path: Path) -> None:
+    folder = tmp_path / checkpoint_name(1)
+    runs.write_checkpoint(str(folder), {"b": b"two", "state.json": b"{}"})
+    assert runs.damage(str(folder)) == ""
+    (folder / "b").write_bytes(b"twO")
+    assert runs.damage(str(folder)) == f"{folder}/b does not have the digest it was written with"
+    (folder / "b").unlink()
+    assert runs.damage(str(folder)) == f"{folder}/b is missing"
+    (folder / "digests.json").write_text("[]")
+    assert runs.damage(str(folder)) == f"{folder}/digests.json is not a table of digests"
+    (folder / "digests.json").write_text("{")
+    assert runs.damage(str(folder)).startswith(f"{folder}/digests.json is not JSON")
+
+
+def state_of(folder: Path, state: Any) -> str:
+    """A checkpoint whose state.json is this, with its digest."""
+    runs.write_checkpoint(str(folder), {"state.json": json.dumps(state).encode()})
+    return str(folder)
+
+
 @pytest.mark.parametrize("state", [{"format": 1}, {"format": 3}, {"val_loss": 1.0}, [2], 2, None])
 def test_another_format_is_refused_by_name(tmp_path: Path, state: Any) -> None:
-    (tmp_path / "state.json").write_text(json.dumps(state))
     with pytest.raises(InputError) as caught:
-        runs.read_state(str(tmp_path))
+        runs.read_state(state_of(tmp_path, state))
     assert str(caught.value) == (
         f"{tmp_path} is not a format 2 checkpoint; go on with the program's version that wrote it."
     )
 
 
 def test_a_state_is_read(tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text('{"format": 2, "step": 5}')
-    assert runs.read_state(str(tmp_path)) == {"format": 2, "step": 5}
+    url = state_of(tmp_path, {"format": 2, "step": 5})
+    assert runs.read_state(url) == {"format": 2, "step": 5}
+
+
+def test_an_edited_state_is_refused(tmp_path: Path) -> None:
+    url = state_of(tmp_path, {"format": 2, "step": 5})
+    (tmp_path / "state.json").write_text('{"format": 2, "step": 6}')
+    with pytest.raises(DamagedError, match=r"state\.json does not have the digest"):
+        runs.read_state(url)
+    (tmp_path / "state.json").unlink()
+    with pytest.raises(DamagedError, match=r"state\.json is missing"):
+        runs.read_state(url)
 
 
 @pytest.mark.parametrize(

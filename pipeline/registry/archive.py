@@ -20,6 +20,8 @@ import zipfile
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pipeline import storage
 from pipeline.errors import DamagedError, InputError
 from pipeline.model.artifact import ARTIFACT, CARD, CONFIG, WEIGHTS, load_weights
@@ -102,9 +104,15 @@ def read_archive(url: str, sha256: str = "") -> Carried:
             "use the program's version that wrote it."
         )
     files = {name: members[name] for name in (*ARTIFACT, CARD)}
-    load_weights(files, url)  # a config, and weights and a vocabulary that fit it
+    loaded = load_weights(files, url)  # a config, and weights and a vocabulary that fit it
+    for weight, values in loaded.weights.items():
+        if not np.isfinite(values).all():
+            raise DamagedError(
+                f"{url}: {weight} in {WEIGHTS} holds numbers that are not finite; "
+                "such a model writes nothing, get another."
+            )
     try:
-        files[CARD].decode()
+        _check_plain(url, CARD, files[CARD].decode())
     except UnicodeDecodeError:
         raise DamagedError(f"{url}: {CARD} is not text; get the archive again.") from None
     _check_registered(url, _parsed(url, CONFIG, members))
@@ -113,7 +121,19 @@ def read_archive(url: str, sha256: str = "") -> Carried:
         raise DamagedError(f"{url}: {MODEL} has no tags; get the archive again.")
     name = str(model.get("name", ""))
     version = str(model.get("version", ""))
+    about = loaded.about.corpus
+    for text in (name, version, *tags, *tags.values(), about.name, about.version):
+        _check_plain(url, MODEL, text, lines="")
     return Carried(name, version, files, tags, lineage)
+
+
+def _check_plain(url: str, member: str, text: str, lines: str = "\n\t") -> None:
+    """Refuse control characters: on a terminal they are commands, and in a name a disguise."""
+    strange = next((char for char in text if not char.isprintable() and char not in lines), "")
+    if strange:
+        raise DamagedError(
+            f"{url}: {member} holds the control character {strange!r}; get the archive again."
+        )
 
 
 def _members(url: str, data: bytes) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ between registries.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,13 +16,14 @@ from pipeline.errors import InputError
 from pipeline.model.about import CorpusReference, Lineage
 from pipeline.model.artifact import CARD, WEIGHTS, load_network, parse_about
 from pipeline.registry.archive import Carried, read_archive, write_archive
-from pipeline.registry.champion import DIVISION_TAG, may_have_learnt, score_on
+from pipeline.registry.champion import DIVISION_TAG, IMPORTED_TAG, may_have_learnt, score_on
 from pipeline.registry.models import CHAMPION, DIGEST_TAG, SETTINGS_TAG, Models, ModelVersion
+from pipeline.registry.names import check_name
 from pipeline.registry.tracking import RUN_TAG
 
 log = logging.getLogger("unreasonable")
 
-IMPORTED_TAG = "imported_from"
+IMPORTED_RUN_TAG = "imported_run_id"  # the run that trained it, under another root
 EVAL_LANES = 64
 
 
@@ -148,7 +150,8 @@ def lineage(
     all).
     """
     about = parse_about(models.download(version), version.uri)
-    run_id = version.tags.get(RUN_TAG, "")
+    run_id = version.tags.get(IMPORTED_RUN_TAG) or version.tags.get(RUN_TAG, "")
+    is_ours = IMPORTED_RUN_TAG not in version.tags
     run_url = runs.run_url(root, run_id)
     corpus = _corpus_still_there(root, about.corpus)
     listed = _documents(corpus) if corpus else []
@@ -157,7 +160,7 @@ def lineage(
         imported_from=version.tags.get(IMPORTED_TAG, ""),
         run_id=run_id,
         mlflow_run_id=version.mlflow_run_id,
-        run_url=run_url if runs.is_run(run_url) else None,
+        run_url=run_url if is_ours and runs.is_run(run_url) else None,
         corpus=about.corpus,
         corpus_url=corpus.url if corpus else None,
         sources=about.lineage,
@@ -179,12 +182,13 @@ def compare(
     learnt: dict[str, str] = {}
     # Two registered figures compare only when they were measured on the same text.
     same_text = one.tags.get("corpus_fingerprint") == other.tags.get("corpus_fingerprint")
-    if same_text and not corpus:
-        scores = [float(version.tags["val_bits_per_byte"]) for version in (one, other)]
+    claimed = [_own_figure(version) for version in (one, other)]
+    scores = [figure for figure in claimed if figure is not None]
+    if same_text and len(scores) == 2 and not corpus:
         text = one.tags["corpus"]
         figures = "registered"
     else:
-        opened = open_corpus(root, corpus or one.tags["corpus"].partition("@")[0])
+        opened = open_corpus(root, corpus or _corpus_name(one))
         scores = [score_on(models, version, opened, EVAL_LANES) for version in (one, other)]
         text = f"{opened.name}@{opened.version}"
         figures = "scored now"
@@ -229,7 +233,11 @@ def import_model(models: Models, url: str, name: str = "", sha256: str = "") -> 
     }
     if DIVISION_TAG in carried.tags:
         tags[DIVISION_TAG] = carried.tags[DIVISION_TAG]
-    run_id = carried.tags.get(RUN_TAG) or runs.new_run_id()
+    # An id of another root may be the id of a run here, whose model this is not.
+    theirs = carried.tags.get(RUN_TAG, "")
+    if theirs:
+        tags[IMPORTED_RUN_TAG] = theirs
+    run_id = f"import-{runs.new_run_id()}"
     # No figure of the archive is a tag by itself: registering takes them from the checked config.
     # A run of its own: the one that trained the model is on another server.
     mlflow_id = models.tracking.start_import(name, url, carried.lineage)
@@ -284,6 +292,20 @@ def _row(version: ModelVersion, aliases: dict[str, str]) -> ModelRow:
     )
 
 
+def _own_figure(version: ModelVersion) -> float | None:
+    """The bits per byte that were measured here; None where they are another registry's claim."""
+    if IMPORTED_TAG in version.tags:
+        return None
+    return _number(version.tags.get("val_bits_per_byte"))
+
+
+def _corpus_name(version: ModelVersion) -> str:
+    name = version.tags.get("corpus", "").partition("@")[0]
+    if not name:
+        raise InputError(f"{version.uri} does not say what it learned; give --corpus NAME.")
+    return name
+
+
 def _corpus_still_there(root: str, reference: CorpusReference) -> Corpus | None:
     """The corpus version that a config names, if it is under this root still and is that one."""
     url = storage.join(corpus_url(root, reference.name), reference.version)
@@ -305,14 +327,10 @@ def _documents(corpus: Corpus) -> list[tuple[str, str]]:
     ]
 
 
-def check_name(name: str) -> None:
-    # MLflow takes no / and no :, and a quote would end the name inside a registry's filter.
-    is_plain = name.isprintable() and not any(character in name for character in "/:.%\"'")
-    if not name or not is_plain:
-        raise InputError(
-            f"model name {name!r} cannot be registered: give --name without / : . % or quotes."
-        )
-
-
 def _number(text: str | None) -> float | None:
-    return float(text) if text else None
+    """A figure in a tag, which anybody may have written; None for what is no finite number."""
+    try:
+        value = float(text) if text else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import time
 
 from pipeline import storage
 from pipeline.corpora.manifest import Corpus, open_version
@@ -20,6 +22,9 @@ from pipeline.registry.models import Models, ModelVersion
 
 log = logging.getLogger("unreasonable")
 
+IMPORTED_TAG = "imported_from"  # of a version that was trained under another root
+PROMOTED_TAG = "promoted_at"  # Unix seconds at which the rule made a version champion
+AT_THE_SAME_TIME_S = 120.0  # far longer than a promotion takes, and clocks differ
 DIVISION_TAG = "split"  # how the corpus of a version was divided: its manifest may be gone one day
 
 
@@ -30,14 +35,20 @@ def promote_if_better(
     split; whether it was made.
 
     A champion of another version is scored on the same text, unless it may have learnt some of it:
-    then the two do not compare, and the champion stays.
+    then the two do not compare, and the champion stays. Of several that take the alias at the same
+    time the best keeps it.
     """
     champion = models.champion(challenger.name)
     if champion is None:
-        models.promote(challenger)
-        return True
-    theirs = float(champion.tags["val_bits_per_byte"])
-    if champion.tags["corpus_fingerprint"] != corpus.fingerprint:
+        return _take(models, challenger)
+    if champion.version == challenger.version:
+        return True  # a registration that is made again
+    theirs = float(champion.tags.get("val_bits_per_byte", "nan"))
+    is_same_text = champion.tags.get("corpus_fingerprint") == corpus.fingerprint
+    if is_same_text and (IMPORTED_TAG in champion.tags or not math.isfinite(theirs)):
+        # Another registry's claim, or none: it is measured here.
+        theirs = score_on(models, champion, corpus, eval_lanes)
+    elif not is_same_text:
         reason = may_have_learnt(champion, corpus)
         if reason:
             log.info(
@@ -58,8 +69,46 @@ def promote_if_better(
     # samples the champion gets the same texts as before.
     if not ours < theirs:
         return False
+    return _take(models, challenger)
+
+
+def _take(models: Models, challenger: ModelVersion) -> bool:
+    """Make the challenger champion, unless a better one does the same meanwhile; whether it is.
+
+    No registry moves an alias only if it is where it was. So whoever promotes says so first, in a
+    tag, and looks behind it at all who said so just now. The last one to move the alias sees them
+    all, and gives it to the best.
+    """
+    models.tag(challenger, PROMOTED_TAG, str(int(time.time())))
     models.promote(challenger)
-    return True
+    best = challenger
+    while True:
+        seen = _best_of_now(models, challenger) or challenger
+        if seen.version == best.version:
+            return best.version == challenger.version
+        log.info("%s was promoted at the same time, and is better", seen.uri)
+        best = seen
+        models.promote(best)
+
+
+def _best_of_now(models: Models, challenger: ModelVersion) -> ModelVersion | None:
+    """The best of the versions that were promoted by the rule within the last minutes.
+
+    Of the challenger's corpus version: others' figures are of other texts.
+    """
+    since = time.time() - AT_THE_SAME_TIME_S
+    rivals = [
+        version
+        for version in models.versions_of(challenger.name)
+        if float(version.tags.get(PROMOTED_TAG, "0")) >= since
+        and version.tags.get("corpus_fingerprint") == challenger.tags.get("corpus_fingerprint")
+    ]
+    finite = [v for v in rivals if math.isfinite(float(v.tags["val_bits_per_byte"]))]
+    return min(
+        finite or rivals,
+        key=lambda version: (float(version.tags["val_bits_per_byte"]), version.number),
+        default=None,
+    )
 
 
 def may_have_learnt(version: ModelVersion, corpus: Corpus) -> str:

@@ -107,7 +107,7 @@ def _export(values: dict[str, Any], root: str) -> ModelsForecast:
 def _import(values: dict[str, Any], root: str) -> ModelsForecast:
     # Late: it imports mlflow.
     from pipeline.registry.archive import read_archive
-    from pipeline.registry.catalogue import check_name
+    from pipeline.registry.names import check_name
 
     archive = storage.absolute(values["archive"])
     carried = read_archive(archive, values["sha256"])

@@ -24,11 +24,18 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
 
 from pipeline import storage
-from pipeline.errors import InputError
+from pipeline.errors import InputError, TrackingError
 from pipeline.model.about import ModelAbout
-from pipeline.model.artifact import ARTIFACT, CARD, parse_about, read_files
+from pipeline.model.artifact import ARTIFACT, CARD, WEIGHTS, parse_about, read_files
 from pipeline.registry.origin import git_commit
-from pipeline.registry.tracking import RUN_TAG, Tracking, best_effort, folder_of, tracking_uri
+from pipeline.registry.tracking import (
+    ALREADY_EXISTS,
+    RUN_TAG,
+    Tracking,
+    best_effort,
+    folder_of,
+    tracking_uri,
+)
 
 CHAMPION = "champion"
 DIGEST_TAG = "sha256."
@@ -87,12 +94,23 @@ class Models:
         Their digests go into the version's tags, with figures, lineage and `tags`; the card is the
         version's description.
         """
+        with self.tracking.answering():
+            return self._register(name, mlflow_id, run_id, files, tags)
+
+    def _register(
+        self,
+        name: str,
+        mlflow_id: str,
+        run_id: str,
+        files: dict[str, bytes],
+        tags: dict[str, str],
+    ) -> ModelVersion:
         about = parse_about(files, name)
         # Files first: a version without them would be there for whoever asks in between.
         logged = self._log_model(mlflow_id, files, about.step)
         with best_effort(f"the figures of {name}'s logged model"):
             self._log_figures(mlflow_id, logged.model_id, about)
-        self._ensure_model(name)
+        self.ensure(name)
         version = self.client.create_model_version(
             name,
             logged.model_uri,
@@ -133,7 +151,13 @@ class Models:
 
     def promote(self, version: ModelVersion) -> None:
         """Make a version the champion of its name."""
-        self.client.set_registered_model_alias(version.name, CHAMPION, version.version)
+        with self.tracking.answering():
+            self.client.set_registered_model_alias(version.name, CHAMPION, version.version)
+
+    def tag(self, version: ModelVersion, key: str, value: str) -> None:
+        """Set a tag of a version."""
+        with self.tracking.answering():
+            self.client.set_model_version_tag(version.name, version.version, key, value)
 
     def aliases(self, name: str) -> dict[str, str]:
         """A model's aliases, and the version number of each."""
@@ -163,6 +187,19 @@ class Models:
         if not found:
             found = self.versions(f"tags.`{RUN_TAG}` = '{run_id}'")
         return max(found, key=lambda version: version.number, default=None)
+
+    def registered_as(self, name: str, run_id: str, weights: bytes) -> ModelVersion | None:
+        """The version of a model that has these weights of this run; None when there is none.
+
+        A registration whose end was not heard is found by it, and not made twice.
+        """
+        digest = storage.sha256_bytes(weights)
+        same = [
+            version
+            for version in self.versions_of(name)
+            if version.tags.get(RUN_TAG) == run_id and version.digests[WEIGHTS] == digest
+        ]
+        return min(same, key=lambda version: version.number, default=None)
 
     def resolve(self, uri: str) -> ModelVersion:
         """The version behind models:/NAME@ALIAS or models:/NAME/VERSION; what does not exist is an
@@ -272,11 +309,18 @@ class Models:
         ]
         self.client.log_batch(mlflow_id, metrics=metrics)
 
-    def _ensure_model(self, name: str) -> None:
+    def ensure(self, name: str) -> None:
+        """Make sure that a model of this name is there, with or without versions."""
         try:
             self.client.get_registered_model(name)
-        except MlflowException:
-            self.client.create_registered_model(name)
+        except MlflowException as missing:
+            if missing.error_code not in _ABSENT:
+                raise
+            try:
+                self.client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != ALREADY_EXISTS:  # another job has made it just now
+                    raise
 
 
 @contextlib.contextmanager
@@ -363,7 +407,7 @@ def _download(uri: str, folder: str) -> None:
         mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"cannot fetch {uri}: {reason}; is the artifact store there?") from None
+        raise TrackingError(f"cannot fetch {uri}: {reason}; is the artifact store there?") from None
 
 
 def _parse_model_uri(uri: str) -> tuple[str, str, str]:

@@ -12,8 +12,12 @@ import os
 import threading
 from collections.abc import Iterator
 
+from pipeline.errors import TrackingError
+from pipeline.registry.patience import within
+
 SWITCH = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
-# Ending asks the server how the run is. One that does not answer must not hold up a run.
+# Beginning and ending ask the server how the run is. One that does not answer must not hold up a
+# run.
 END_TIMEOUT_S = 5.0
 
 
@@ -23,7 +27,11 @@ def system_metrics(mlflow_id: str, uri: str) -> Iterator[None]:
 
     They are best effort: whatever fails in them is not even a warning.
     """
-    monitor = _start(mlflow_id, uri) if is_wanted() else None
+    monitor = None
+    if is_wanted():
+        # The monitor asks the server for its run before it starts.
+        with contextlib.suppress(TrackingError):
+            monitor = within(END_TIMEOUT_S, uri, lambda: _start(mlflow_id, uri))
     try:
         yield
     finally:

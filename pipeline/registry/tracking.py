@@ -7,6 +7,7 @@ own. Only drivers talk to the server, never workers.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -15,14 +16,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, Metric, Param
+from mlflow.exceptions import MlflowException
 
 from pipeline import storage
 from pipeline.corpora.manifest import Corpus
-from pipeline.errors import InputError, says_status
+from pipeline.errors import InputError, TrackingError, says_status
 from pipeline.registry.origin import origin_tags
+from pipeline.registry.patience import ANSWER_S, is_passing, limit_requests, within
 
 log = logging.getLogger("unreasonable")
 
@@ -32,6 +36,8 @@ OUTPUT_TAG = "unreasonable.output"
 CONFIG_FILE = "config.yaml"
 SAMPLES_FOLDER = "samples"
 SCHEDULES = "schedules"  # the experiment of scheduled jobs
+ALREADY_EXISTS = "RESOURCE_ALREADY_EXISTS"  # MLflow's code
+SQLITE = "sqlite:///"
 _METRICS_A_CALL = 1000  # the server's limit
 
 
@@ -55,13 +61,18 @@ def tracking_uri(root: str) -> str:
 
 
 def check_tracking(root: str) -> None:
-    """Raise InputError unless a root's tracking server can be used: a given one has to answer.
+    """Raise InputError unless a root's tracking server can be used.
 
-    A root's own database is not asked: that would make it.
+    One that does not answer may be back before the run needs it: that is a warning. A root's own
+    database is not asked: that would make it.
     """
-    tracking_uri(root)
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        Tracking(root).check()
+    uri = tracking_uri(root)
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        return
+    try:
+        within(ANSWER_S, f"the tracking server at {uri}", lambda: Tracking(root).check())
+    except TrackingError as error:
+        log.warning("%s Going on without it: what it has not heard is sent later.", error)
 
 
 @contextlib.contextmanager
@@ -79,17 +90,20 @@ class Tracking:
 
     def __init__(self, root: str) -> None:
         given = os.environ.get("MLFLOW_TRACKING_URI")
-        # MLflow's default is four minutes of retries; half a minute is enough to say that nobody
-        # answers.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+        limit_requests()
+        # It logs each retry of a request, which is no news: what failed in the end is told once.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         if "MLFLOW_LOGGING_LEVEL" not in os.environ:
             # It logs how it makes its tables, which is no news to anybody.
             logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.uri = tracking_uri(root)
         is_served = self.uri.startswith(("http:", "https:"))
+        if is_served:
+            _check_host(self.uri)
         # A server knows where its artifacts go; a database file does not.
         self.artifacts = None if is_served else storage.join(root, "mlartifacts")
-        with self.answering():  # MLflow refuses a scheme that it does not know
+        # MLflow refuses a scheme that it does not know.
+        with self.answering(), _alone_at(self.uri):
             mlflow.set_tracking_uri(self.uri)
             mlflow.set_registry_uri(self.uri)
             if not given:
@@ -97,6 +111,9 @@ class Tracking:
                 # server's.
                 os.environ.pop("MLFLOW_TRACKING_URI", None)
             self.client = mlflow.MlflowClient(self.uri, self.uri)
+            if not is_served:
+                # The registry's part of a database is made by the first question to it.
+                self.client.search_registered_models(max_results=1)
 
     def check(self) -> None:
         """Raise InputError when the server does not answer, before anything depends on it."""
@@ -119,7 +136,8 @@ class Tracking:
                     "password: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
                     "or correct them."
                 ) from None
-            raise InputError(
+            kind = TrackingError if is_passing(error) else InputError
+            raise kind(
                 f"the tracking server at {self.uri} does not answer: {reason}. "
                 "Check MLFLOW_TRACKING_URI."
             ) from None
@@ -127,9 +145,14 @@ class Tracking:
     def experiment(self, name: str) -> str:
         """MLflow's id of an experiment, made on first use."""
         existing = self.client.get_experiment_by_name(name)
-        if existing:
-            return str(existing.experiment_id)
-        return str(self.client.create_experiment(name, artifact_location=self.artifacts))
+        if not existing:
+            try:
+                return str(self.client.create_experiment(name, artifact_location=self.artifacts))
+            except MlflowException as error:
+                if error.error_code != ALREADY_EXISTS:
+                    raise
+                existing = self.client.get_experiment_by_name(name)  # another job has made it
+        return str(existing.experiment_id)
 
     def start_run(
         self, name: str, run_id: str, params: dict[str, str], tags: dict[str, str], corpus: Corpus
@@ -292,6 +315,31 @@ class Tracking:
         )
         context = InputTag("mlflow.data.context", "training")
         self.client.log_inputs(mlflow_id, [DatasetInput(dataset, [context])])
+
+
+def _check_host(uri: str) -> None:
+    try:
+        host = urlsplit(uri).hostname
+    except ValueError as error:
+        raise InputError(f"MLFLOW_TRACKING_URI is {uri!r}, which is no URL ({error}).") from None
+    if not host:
+        raise InputError(f"MLFLOW_TRACKING_URI is {uri!r}, which names no host.")
+
+
+@contextlib.contextmanager
+def _alone_at(uri: str) -> Iterator[None]:
+    """Let one process at a time open a SQLite file: the first makes the tables, and MLflow's own
+    experiment, and a second one beside it would fail at either.
+    """
+    if not uri.startswith(SQLITE):
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        # A root that can only be read has its tables already.
+        with contextlib.suppress(OSError):
+            file = stack.enter_context(open(f"{uri.removeprefix(SQLITE)}.lock", "wb"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

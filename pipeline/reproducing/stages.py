@@ -15,8 +15,9 @@ from pipeline.reproducing.recipe import Recipe
 from pipeline.sampling.job import SampleResult
 from pipeline.sampling.run import run_sampling
 from pipeline.tasks import Runner
+from pipeline.training.finishing import TrainedRun
 from pipeline.training.preflight import check_run
-from pipeline.training.run import TrainedRun, ensure_trained
+from pipeline.training.run import ensure_trained
 
 # Recipe has a file of its own, which imports no engine; who runs stages finds it here.
 __all__ = ["Recipe", "Reproduction", "StageTimes", "reproduce"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline import runs, storage
 from pipeline.errors import InputError
+from pipeline.scheduling.config import TRAIN
 from pipeline.scheduling.ledger import Ledger
 from pipeline.scheduling.records import FAILED, SUCCEEDED, Attempt, Outcome
 from pipeline.scheduling.scheduler import JobState
@@ -88,10 +91,31 @@ def perform(ledger: Ledger, which: str, folder: Path, record: Record) -> dict[st
         log.info("%s has been started before; nothing to do", attempt.job_id)
         return {"attempt": attempt.job_id, "status": "started before"}
     # This Python, not whichever `python` names: it has the job's packages.
-    outcome = _run([sys.executable, *attempt.command], folder)
+    command = [sys.executable, *attempt.command]
+    environment = {}
+    if attempt.stage == TRAIN:
+        run_id = training_run_id(attempt)
+        environment[runs.RUN_ID_VARIABLE] = run_id
+        if _is_unfinished(attempt.root, run_id):
+            log.info("%s goes on with run %s of a try before", attempt.job_id, run_id)
+            command += ["--resume", run_id]
+    outcome = _run(command, folder, environment)
     record(attempt, outcome)
     ledger.end(attempt, SUCCEEDED if outcome.exit_status == 0 else FAILED, outcome)
     return {"attempt": attempt.job_id, **outcome.to_json()}
+
+
+def training_run_id(attempt: Attempt) -> str:
+    """The id of the run of a training, the same for all its tries: when it fired, and a digest."""
+    what = [attempt.schedule, attempt.corpus, attempt.instant, *attempt.command]
+    digest = storage.sha256_bytes("\n".join(what).encode())
+    fired = attempt.instant.removesuffix("Z").replace("T", "-")
+    return f"{fired}-{digest[:6]}"
+
+
+def _is_unfinished(root: str, run_id: str) -> bool:
+    run = runs.run_url(root, run_id)
+    return runs.is_run(run) and not storage.exists(storage.join(run, runs.END))
 
 
 def _attempt(ledger: Ledger, which: str) -> Attempt:
@@ -105,7 +129,7 @@ def _attempt(ledger: Ledger, which: str) -> Attempt:
     return ledger.entry(corpus, int(number)).attempt
 
 
-def _run(command: list[str], folder: Path) -> Outcome:
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> Outcome:
     """Run a job, its log passed on to ours. Its error is the last line that it logged."""
     began = time.monotonic()
     last_line = ""
@@ -113,7 +137,13 @@ def _run(command: list[str], folder: Path) -> Outcome:
     # and block the job.
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         process = subprocess.Popen(
-            command, cwd=folder, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace"
+            command,
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
         )
         assert process.stderr is not None
         for line in process.stderr:

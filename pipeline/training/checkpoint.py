@@ -45,6 +45,7 @@ class CheckpointState:
     `val_loss` is None where the step was not evaluated. `journal` identifies the rows up to the
     step; `config` are the run's settings; `world_size` is for people, since any number of ranks may
     go on. `healing` is left out where nothing has been watched: older checkpoints have none.
+    `evaluated` is the minutes of training at the newest evaluation, left out where there was none.
     """
 
     step: int
@@ -58,11 +59,14 @@ class CheckpointState:
     config: dict[str, Any]
     world_size: int
     healing: Healing = field(default_factory=Healing)
+    evaluated: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         value = {"format": runs.CHECKPOINT_FORMAT, **asdict(self)}
         if self.healing == Healing():
             del value["healing"]
+        if not self.evaluated:
+            del value["evaluated"]
         return value
 
     @classmethod

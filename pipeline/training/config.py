@@ -28,6 +28,27 @@ MAY_CHANGE = {
     "sample_every",
     "sample_chars",
     "resume",
+    "sync",
+}
+# These may differ when a run is resumed: no step's arithmetic depends on them. What is trained
+# already is not found by them all the same: they decide which step is best, and where a run ends.
+RESUMABLE = {"eval_every", "eval_lanes", "patience", "accumulate"}
+# These a fork may have otherwise than its parent: they change steps that are still to be made.
+FORKABLE = {
+    "learning_rate",
+    "schedule",
+    "warmup_steps",
+    "decay_rate",
+    "decay_after",
+    "max_grad_norm",
+    "max_grad_value",
+    "max_summed_grad_value",
+    "min_learning_rate",
+    "decay_every",
+    "weight_decay",
+    "max_rollbacks",
+    "snapshot_every",
+    "fork",
 }
 # So may these when a run is resumed, unless the schedule is drawn towards the end.
 ENDS = {"max_steps", "max_epochs", "max_minutes"}
@@ -47,6 +68,8 @@ LATER = {
     "max_rollbacks",
     "snapshot_every",
     "gpus_per_worker",
+    "fork",
+    "sync",
 }
 
 _AT_LEAST_1 = (
@@ -220,6 +243,14 @@ class TrainConfig:
     """go on with this run from its newest checkpoint: a run id; settings that are not given are the
     run's own
     """
+    fork: str = ""
+    """start a new run from the newest checkpoint of this run (an id), with another learning rate,
+    schedule or clipping; settings that are not given are that run's
+    """
+    sync: str = ""
+    """train nothing: tell the tracking server what it has not heard of this run (a run id), such as
+    while it was away, and register its model if the run had ended
+    """
     sample_every: int | str | list[int] = field(default=0, metadata={"metavar": "N|N,N"})
     """write a sample of the model as it stands every so many steps, or at the steps of a list
     ("100,300,500"); 0: never
@@ -249,6 +280,8 @@ class TrainConfig:
             self._check_at_least(option, 0)
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate}; it must be above 0.")
+        if not self.rms_decay < 1:
+            raise InputError(f"rms_decay is {self.rms_decay}; it must be below 1.")
         if not self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}; it must be below 1.")
         if self.precision != "fp32" and not self.use_gpu:
@@ -256,6 +289,11 @@ class TrainConfig:
                 f"precision {self.precision} needs a GPU; give --use_gpu, or --precision fp32."
             )
         self._check_optimization()
+        if self.compile and self.cell == "lstm" and not self.use_gpu:
+            raise InputError(
+                "compile cannot be had for an lstm on CPUs, which runs through a kernel of ours; "
+                "leave out --compile, or give --use_gpu or another --cell."
+            )
         self._check_it_ends()
         # Both raise InputError for a value that they cannot read.
         for option in ("eval_every", "checkpoint_every"):

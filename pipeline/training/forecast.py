@@ -156,7 +156,8 @@ def _lanes(rank: int, workers: int, lanes: int) -> int:
 def _resumed(config: TrainConfig, root: str) -> Resumed:
     """Where the run to resume stands. preflight has refused an unknown or finished run."""
     run = runs.run_url(root, config.resume)
-    newest = runs.newest(run)
+    # The JSON alone: checkpoint.py, which knows its type, imports torch.
+    newest = runs.newest_state(run)
     if newest is None:
         return Resumed(
             run_id=config.resume,
@@ -166,9 +167,8 @@ def _resumed(config: TrainConfig, root: str) -> Resumed:
             best_step=None,
             best_val_loss=None,
         )
-    url = storage.join(run, newest)
-    # The JSON alone: checkpoint.py, which knows its type, imports torch.
-    state = runs.read_state(url)
+    name, state = newest
+    url = storage.join(run, name)
     best = state.get("best") or {}
     return Resumed(
         run_id=config.resume,

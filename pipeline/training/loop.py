@@ -67,7 +67,7 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
     """
     config = trainer.config
     leads = trainer.group.leads
-    clock = Clock(config, look_every_s)
+    clock = Clock(config, trainer.minutes, trainer.evaluated, look_every_s)
     rate = Rate()
     chars_per_sec = None
     interrupted = False
@@ -106,11 +106,11 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
             if files is not None:
                 reporter.save(trainer.step, files, trainer.journal.data)
             # Whatever the reason was: the next one is due a whole interval later.
-            clock.restart("checkpoint_every")
+            clock.saved = trainer.minutes
         if metrics:
-            clock.restart("eval_every")
+            clock.evaluated = trainer.evaluated
         if agreed.look:
-            clock.restart("look")
+            clock.looked = time.monotonic()
         if leads and config.samples_at(trainer.step):
             reporter.sample(trainer)
     return RunResult(
@@ -127,35 +127,42 @@ def train(trainer: Trainer, reporter: Reporter, look_every_s: float = 0.0) -> Ru
 
 
 class Clock:
-    """Rank 0's votes that depend on time: what is due by the clock, and the end of the run."""
+    """Rank 0's votes that depend on time: what is due by the clock, and the end of the run.
 
-    def __init__(self, config: TrainConfig, look_every_s: float = 0.0) -> None:
+    Intervals are counted in the run's minutes of training, over all its sessions: a session begins
+    at a checkpoint, and knows when the evaluation before it was. `look` goes by the world's clock.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        saved: float = 0.0,
+        evaluated: float = 0.0,
+        look_every_s: float = 0.0,
+    ) -> None:
         self.config = config
-        self.every_s = {
-            "eval_every": config.interval("eval_every").minutes * 60,
-            "checkpoint_every": config.interval("checkpoint_every").minutes * 60,
-            "look": look_every_s,
-        }
-        self.since = dict.fromkeys(self.every_s, time.monotonic())
+        self.eval_every = config.interval("eval_every").minutes
+        self.checkpoint_every = config.interval("checkpoint_every").minutes
+        self.look_every_s = look_every_s
+        self.saved = saved
+        self.evaluated = evaluated
+        self.looked = time.monotonic()
 
     def votes(self, minutes: float, *, stop: bool) -> Votes:
         """What rank 0 votes for after `minutes` of training."""
         limit = self.config.max_minutes
+        since_look = time.monotonic() - self.looked
         return Votes(
             stop=stop,
             late=bool(limit) and minutes >= limit,
-            evaluate=self._is_due("eval_every"),
-            save=self._is_due("checkpoint_every"),
-            look=self._is_due("look"),
+            evaluate=_is_due(self.eval_every, minutes - self.evaluated),
+            save=_is_due(self.checkpoint_every, minutes - self.saved),
+            look=_is_due(self.look_every_s, since_look),
         )
 
-    def restart(self, name: str) -> None:
-        """Count a task's time from now on."""
-        self.since[name] = time.monotonic()
 
-    def _is_due(self, name: str) -> bool:
-        every_s = self.every_s[name]
-        return every_s > 0 and time.monotonic() - self.since[name] >= every_s
+def _is_due(every: float, passed: float) -> bool:
+    return every > 0 and passed >= every
 
 
 def _is_step_due(trainer: Trainer, option: str) -> bool:

@@ -24,6 +24,7 @@ from pipeline.training.group import Group
 from pipeline.training.loop import RunResult
 from pipeline.training.preflight import resize_s
 from pipeline.training.preview import preview
+from pipeline.training.resuming import newest_whole
 from pipeline.training.standing import StandingWatch, introduce, progress_of, standing_of
 from pipeline.training.stopping import run_until_asked_to_stop
 from pipeline.training.trainer import Trainer
@@ -209,12 +210,24 @@ def _run_loop(config: TrainConfig, session: dict[str, Any], device: torch.device
 
     group = Group()
     refusal = ""
+    newest = ""
     trainer = None
     try:
         if group.leads:
             refusal = ray.get(session["conductor"].begin.remote())
-        if not refusal:
-            trainer = _trainer(config, session, device)
+        if group.leads and not refusal:
+            newest = newest_whole(session["run"])
+    except StoreError:
+        raise
+    except InputError as error:
+        refusal = str(error)
+    refusal = group.first_text(refusal, device)
+    if refusal:
+        return {"refused": refusal}
+    # Rank 0's word: a checkpoint that one rank finds damaged must be passed over by all.
+    newest = group.first_text(newest, device)
+    try:
+        trainer = _trainer(config, session, device, newest)
     except StoreError:
         raise  # it may go away by itself: Ray starts the workers again
     except InputError as error:
@@ -233,11 +246,12 @@ def _run_loop(config: TrainConfig, session: dict[str, Any], device: torch.device
     return result.to_json()
 
 
-def _trainer(config: TrainConfig, session: dict[str, Any], device: torch.device) -> Trainer:
-    """A rank's trainer: where the run's newest checkpoint left off, or at its start."""
+def _trainer(
+    config: TrainConfig, session: dict[str, Any], device: torch.device, newest: str
+) -> Trainer:
+    """A rank's trainer: where the checkpoint `newest` left off, or ("") at the run's start."""
     run = session["run"]
     trainer = Trainer(config, open_version(session["corpus"]), device)
-    newest = runs.newest(run)
     if newest:
         trainer.load(storage.join(run, newest))
     elif config.init_from:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline import runs, storage
+from pipeline import lease, runs, storage
 from pipeline.corpora.manifest import Corpus, open_corpus
 from pipeline.errors import DamagedError, InputError
 from pipeline.model.about import CorpusReference
 from pipeline.model.config import CELLS
 from pipeline.progress import bytes_of
-from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig, later_defaults
+from pipeline.training import estimate
+from pipeline.training.config import (
+    ENDS,
+    FORKABLE,
+    MAY_CHANGE,
+    RESUMABLE,
+    TrainConfig,
+    later_defaults,
+)
 from pipeline.training.lanes import LanePlan, crossing
 
 log = logging.getLogger("unreasonable")
@@ -67,6 +76,10 @@ def check_run(config: TrainConfig, root: str) -> Corpus:
     Its splits are checked against the run's lanes, and a run to resume must be there. Raises
     InputError with the next move.
     """
+    if config.resume:
+        # Before Ray starts. The run itself takes the lease: see run.py.
+        run = runs.run_url(root, config.resume)
+        lease.check_free(storage.join(run, runs.LEASE), f"run {config.resume}")
     corpus = open_corpus_of(config, root)
     warning = crossing(corpus.manifest.streams, config.global_batch_size)
     if warning:
@@ -82,15 +95,19 @@ def open_corpus_of(config: TrainConfig, root: str, *, shards: bool = True) -> Co
     # First: it reads one small file, opening a corpus may fetch shards.
     if config.resume:
         check_same_settings(started(root, config.resume).config, config)
+    elif config.fork:
+        check_forkable(started(root, config.fork, finished=True).config, config)
     corpus = open_corpus(root, config.corpus)
     streams = corpus.manifest.streams
-    LanePlan.over(
+    plan = LanePlan.over(
         corpus.tokens_in("train"),
         streams,
         config.global_batch_size,
         config.seq_len,
         config.batches_per_update,
     )
+    _check_warmup(config, plan)
+    _check_compiler(config)
     _check_size(config, len(corpus.vocab))
     val = corpus.tokens_in("val")
     if val < 2:
@@ -141,15 +158,17 @@ def resize_s() -> float:
     return seconds
 
 
-def started(root: str, run_id: str) -> RunStart:
-    """What a run was started with. An unknown or finished run is an InputError."""
+def started(root: str, run_id: str, *, finished: bool = False) -> RunStart:
+    """What a run was started with. An unknown run is an InputError, and so is a finished one unless
+    `finished`.
+    """
     run = runs.run_url(root, run_id)
     # A path would lead out of the folder of runs.
     if "/" in run_id or not runs.is_run(run):
         newest = storage.names(runs.runs_url(root))[-5:]
         known = ", ".join(newest) or "none"
         raise InputError(f"no run {run_id!r} under {root}; the newest are: {known}.")
-    if storage.exists(storage.join(run, runs.END)):
+    if not finished and storage.exists(storage.join(run, runs.END)):
         raise InputError(f"run {run_id} is finished; start a new run, or sample its model.")
     return RunStart.read(run)
 
@@ -157,14 +176,15 @@ def started(root: str, run_id: str) -> RunStart:
 def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
     """Raise InputError unless a run with settings `before` may go on with `config`.
 
-    How long a run goes on may change, but not under a schedule that is drawn towards the end: there
-    it would change steps that have been made. `max_minutes` is no such end.
+    How often it evaluates may change. So may how long it goes on, but not under a schedule that is
+    drawn towards the end: there it would change steps that have been made. `max_minutes` is no such
+    end.
     """
     now = asdict(config)
     before = later_defaults() | before
     # By the names of before: a run of an older version may lack a setting that there is now.
     ends = {"max_minutes"} if config.schedule == "cosine" else ENDS
-    may_change = MAY_CHANGE | ends
+    may_change = MAY_CHANGE | RESUMABLE | ends
     changed = [
         name for name, value in before.items() if name not in may_change and now.get(name) != value
     ]
@@ -176,19 +196,89 @@ def check_same_settings(before: dict[str, Any], config: TrainConfig) -> None:
         )
 
 
+def check_forkable(before: dict[str, Any], config: TrainConfig) -> None:
+    """Raise InputError unless a run with settings `before` may have a fork with `config`.
+
+    Model and batches stay: its checkpoint holds the state of both.
+    """
+    now = asdict(config)
+    may_change = MAY_CHANGE | RESUMABLE | ENDS | FORKABLE
+    changed = [
+        name for name, value in before.items() if name not in may_change and now.get(name) != value
+    ]
+    if changed:
+        were = ", ".join(f"--{name} {before[name]}" for name in changed)
+        raise InputError(
+            f"a fork keeps its parent's model and batches; that one had {were}. "
+            "Give these, or start a new run."
+        )
+
+
+def say_changes(before: dict[str, Any], config: TrainConfig) -> None:
+    """Warn of what a resumed run's figures are not quite comparable in any more."""
+    if before.get("accumulate", config.accumulate) != config.accumulate:
+        log.warning(
+            "accumulate was %s: from here on a step's sums are added up in another order, and are "
+            "equal up to rounding",
+            before["accumulate"],
+        )
+    if before.get("eval_lanes", config.eval_lanes) != config.eval_lanes:
+        log.warning(
+            "eval_lanes was %s: a val_loss from here on compares with those before up to the start "
+            "of each lane",
+            before["eval_lanes"],
+        )
+
+
+def _check_warmup(config: TrainConfig, plan: LanePlan) -> None:
+    """Refuse a warm-up that the run would never come out of."""
+    total = config.total_steps(plan.steps_per_epoch)
+    if config.schedule == "cosine" and config.warmup_steps >= total > 0:
+        raise InputError(
+            f"warmup_steps is {config.warmup_steps:,}, and the run has {total:,} steps: its "
+            "learning rate would never fall; lower --warmup_steps, or train longer."
+        )
+
+
+def _check_compiler(config: TrainConfig) -> None:
+    """Refuse to compile for a CPU where nothing compiles C++. A cluster's nodes are not asked."""
+    if not config.compile or config.use_gpu or os.environ.get("RAY_ADDRESS"):
+        return
+    names = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
+    if not any(shutil.which(name) for name in names if name):
+        raise InputError(
+            "compile needs a C++ compiler, and this machine has none of $CXX, g++, clang++ and "
+            "c++; install one, or leave out --compile."
+        )
+
+
 def _check_size(config: TrainConfig, vocab_size: int) -> None:
-    """Refuse a model that no worker could hold.
+    """Refuse a model that its workers could not hold, and warn of a run that hardly fits.
 
     It would end a worker without a word, and Ray would start it again.
     """
     parameters = _parameters(config, vocab_size)
-    needed = parameters * _BYTES_A_PARAMETER
+    on_cluster = bool(os.environ.get("RAY_ADDRESS"))
+    workers = 1 if on_cluster else config.workers[0]  # a local Ray's are all on this machine
+    needed = parameters * _BYTES_A_PARAMETER * workers
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = _CLUSTER_BYTES if os.environ.get("RAY_ADDRESS") else memory
+    available = _CLUSTER_BYTES if on_cluster else memory
     if needed > available:
+        share = f" on {workers} workers" if workers > 1 else ""
         raise InputError(
-            f"a model of {parameters:,} parameters takes {bytes_of(needed)} to train, and there "
-            f"are {bytes_of(available)}; lower --hidden_size, --num_layers or --embedding_size."
+            f"a model of {parameters:,} parameters takes {bytes_of(needed)} to train{share}, and "
+            f"there are {bytes_of(available)}; lower --hidden_size, --num_layers or "
+            "--embedding_size."
+        )
+    if on_cluster or config.use_gpu:
+        return
+    total = estimate.memory(config, config.model(vocab_size)).total * workers
+    if total > available:
+        log.warning(
+            "the run may take about %s of memory, and there are %s: lower --hidden_size, "
+            "--global_batch_size, --seq_len or --num_workers, or raise --accumulate",
+            bytes_of(total),
+            bytes_of(available),
         )
 
 

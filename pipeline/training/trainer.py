@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from pipeline import runs, storage
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.model.about import CorpusReference, ModelAbout
@@ -38,6 +37,7 @@ from pipeline.training.optim import (
     parameter_names,
 )
 from pipeline.training.preflight import check_same_settings
+from pipeline.training.resuming import read_journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +94,7 @@ class Trainer:
         self.journal = Journal()
         self.step = 0
         self.minutes = 0.0  # of training, over all sessions of the run
+        self.evaluated = 0.0  # the minutes of training at the newest evaluation
         self.best = Best()
         self.stale = 0  # evaluations since the best
         self.last_val: dict[str, float] = {}
@@ -180,6 +181,7 @@ class Trainer:
             "val_bits_per_byte": bits_per_byte(loss, len(self.val), self.corpus.bytes_in("val")),
         }
         self.last_val = metrics
+        self.evaluated = self.minutes
         # A loss that is not finite is no best, and uses up patience like any other.
         self.stale += 1
         is_lowest = self.best.val_loss is None or loss < self.best.val_loss
@@ -218,14 +220,13 @@ class Trainer:
         self.state = own.contiguous().to(self.device)
         self.step = state.step
         self.minutes = state.minutes
+        self.evaluated = state.evaluated
         self.best = state.best
         self.stale = state.stale
         self.healer.load(state.healing, files, url)
         # The other ranks append to a journal too, but nobody reads it.
         if self.group.leads:
-            run = url.rstrip("/").rpartition("/")[0]
-            journal = storage.join(run, runs.METRICS)
-            self.journal = Journal.at(state.journal, storage.read_bytes(journal), journal)
+            self.journal = read_journal(url.rstrip("/").rpartition("/")[0], state)
 
     def _accumulate(self, epoch: int, position: int) -> torch.Tensor:
         """The summed loss of this rank's lanes, its gradient added up; carries their state on."""
@@ -294,6 +295,7 @@ class Trainer:
             config=stored_settings(self.config),
             world_size=self.group.world_size,
             healing=self.healing,
+            evaluated=self.evaluated,
         )
 
     def _about(self, evaluated: bool) -> ModelAbout:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cluster.connect import ConnectionFailedError
-from jobs.ending import conclude, show_table
+from jobs.ending import conclude, plain, show_table
 from pipeline.errors import DamagedError, InputError
 from tests.jobs.conftest import refused
 
@@ -110,3 +110,25 @@ def test_a_job_without_a_result_has_printed_what_was_asked(
 
 def test_an_error_of_several_lines_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, lambda: conclude(failing(InputError("a\n  b")))) == "a b"
+
+
+def test_a_result_is_json_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = {"a": float("nan"), "b": [1.5, float("inf")], "c": {"d": (float("-inf"),)}}
+    conclude(lambda: numbers)
+    said = capsys.readouterr().out
+    assert json.loads(said) == {"a": None, "b": [1.5, None], "c": {"d": [None]}}
+    assert "NaN" not in said
+
+
+def test_control_characters_are_shown_and_not_obeyed(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert plain("caf\u00e9\n\tone") == "caf\u00e9\n\tone"
+    assert plain("\x1b[2J\x07\u202e\r") == r"\x1b[2J\x07\u202e\r"
+    with caplog.at_level(logging.INFO, "unreasonable"):
+        show_table([("name", "corpus"), ("\x1b[31mred", "texts")])
+    assert [record.getMessage() for record in caplog.records] == [
+        "name         corpus",
+        r"\x1b[31mred  texts",
+    ]
+    assert refused(capsys, lambda: conclude(failing(InputError("a \x1b[2J")))) == r"a \x1b[2J"

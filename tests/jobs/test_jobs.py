@@ -72,6 +72,9 @@ def test_help_and_bad_flags(run: Run, name: str) -> None:
         (["train", "--corpus", "nope"], "no corpus 'nope'"),
         (["train", "--learning_rate", "nan"], "learning_rate"),
         (["train", "--resume", "nope"], "no run 'nope'"),
+        (["train", "--sync", "nope"], "no run 'nope'"),
+        (["train", "--fork", "nope"], "no run 'nope'"),
+        (["train", "--fork", "one", "--resume", "two"], "--resume and --fork are two things to do"),
         (["train", "--num_workers", "2:1"], "num_workers is 2:1"),
         (["train", "--num_workers", "1:40"], "40 workers share 32 lanes"),
         (["train", "--eval_every", "soon"], "eval_every is soon"),
@@ -92,6 +95,18 @@ def test_wrong_values_are_one_line_and_status_two(
     name, *flags = arguments
     root = with_database(str(tmp_path / "root")) if "models:" in flags[-1] else tmp_path / "root"
     assert expected in run(name, "--root", root, *flags).refusal
+
+
+@pytest.mark.parametrize("job", ["train", "reproduce"])
+@pytest.mark.parametrize("dry", [["--dry_run"], []])
+def test_a_recipe_whose_name_no_model_can_have_is_refused_before_anything_starts(
+    run: Run, no_ray: None, tmp_path: Path, texts: Path, job: str, dry: list[str]
+) -> None:
+    recipe = tmp_path / "wiki:small.yaml"
+    recipe.write_text(RECIPE.format(source=texts).replace("name: mine\n", ""))
+    refused = run(job, "--recipe", recipe, "--root", tmp_path / "root", *dry).refusal
+    assert "the recipe's name 'wiki:small' becomes its model's" in refused
+    assert not (tmp_path / "root").exists()
 
 
 @pytest.mark.long  # tests/test_s3.py runs the same jobs on a root on S3

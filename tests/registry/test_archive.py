@@ -184,6 +184,11 @@ def tampered(good: Path, change: Change) -> str:
     return str(bad)
 
 
+def with_weights(value: float) -> Change:
+    weights = {**WEIGHTS, "head.bias": np.full_like(WEIGHTS["head.bias"], value)}
+    return put("weights.safetensors", safetensors.numpy.save(weights))
+
+
 class Bomb:
     """A pickle that would show that it was loaded."""
 
@@ -223,6 +228,21 @@ LINEAGE = ABOUT.to_json()["lineage"]
         (
             with_config(model={"vocab_size": 3, "num_layers": 10**9, "hidden_size": 2}),
             r"does not fit config.json: 1000000000 layers",
+        ),
+        (
+            with_weights(np.nan),
+            r"head\.bias in weights\.safetensors holds numbers that are not fini",
+        ),
+        (with_weights(np.inf), "holds numbers that are not finite"),
+        # Control characters.
+        (put("MODEL_CARD.md", b"# a\x1b[2J"), r"MODEL_CARD\.md holds the control character '.x1b'"),
+        (changed_json("model.json", tags={}, version="\x9b2J"), "holds the control char"),
+        (changed_json("model.json", version="1\n2"), "model.json holds the control character"),
+        (changed_json("model.json", tags={"a\x07": "b"}), "holds the control character"),
+        (changed_json("model.json", tags={"a": "b\u202e"}), "holds the control character"),
+        (
+            with_config(corpus={"name": "a\rb", "version": "1", "fingerprint": "c"}),
+            "holds the control character",
         ),
         # What the archive says of itself.
         (

@@ -5,6 +5,7 @@ The commands that call this have tests/jobs/test_models.py.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 import zipfile
@@ -271,7 +272,8 @@ def test_a_model_goes_from_one_registry_to_another(
     theirs = registered_artifact(there, imported)
     assert ours.files == theirs.files
     assert imported.description == version.description
-    kept = {key: value for key, value in version.tags.items() if key != "git_commit"}
+    own = ("git_commit", "unreasonable.run_id")
+    kept = {key: value for key, value in version.tags.items() if key not in own}
     assert imported.tags | kept == imported.tags
     assert imported.tags["imported_from"] == f"texts/2 in {archive}"
     assert imported.tags["train_settings"] == SETTINGS
@@ -295,7 +297,53 @@ def test_an_archive_of_older_code_is_registered_with_its_settings(there: Models)
     imported = import_model(there, str(GOLDEN / "archive.zip"))
     settings = json.loads(carried.files["config.json"])["train"]
     assert imported.tags["train_settings"] == settings_digest(settings)
-    assert imported.tags["unreasonable.run_id"] == "golden"
+    assert imported.tags["imported_run_id"] == "golden"
+
+
+def test_an_import_is_no_model_of_the_run_here_that_has_its_id(
+    home: str, models: Models, there: Models, tmp_path: Path
+) -> None:
+    archive = str(tmp_path / "a.zip")
+    root = str(tmp_path / "there")
+    Tracking(home)  # MLflow downloads from the registry that was opened last
+    export_model(models, models.resolve("models:/texts/1"), home, archive)
+    Tracking(root)
+    imported = import_model(there, archive)
+    assert there.registered_from("run-16") is None
+    storage.write_bytes(storage.join(runs.run_url(root, "run-16"), "start.json"), b"{}")
+    origin = lineage(there, imported, root)
+    assert (origin.run_id, origin.run_url) == ("run-16", None)
+
+
+def test_what_an_archive_claims_decides_no_comparison(
+    home: str, models: Models, tmp_path: Path
+) -> None:
+    """Both are scored, on a text that is here."""
+    one = models.resolve("models:/texts/1")
+    boast = dataclasses.replace(
+        models.resolve("models:/texts/2"),
+        tags={
+            **models.resolve("models:/texts/2").tags,
+            "imported_from": "x",
+            "val_bits_per_byte": "0.001",
+        },
+    )
+    found = compare(models, one, boast, home)
+    assert found.figures == "scored now"
+    assert found.val_bits_per_byte[boast.uri] > 5
+
+
+@pytest.mark.parametrize("figure", ["nan", "inf", "-inf", "good", ""])
+def test_a_figure_that_is_no_number_is_none(
+    models: Models, monkeypatch: pytest.MonkeyPatch, figure: str
+) -> None:
+    odd = ModelVersion("odd", "1", {"val_bits_per_byte": figure, "val_loss": figure})
+    monkeypatch.setattr(models, "versions_of", lambda name: [odd])
+    monkeypatch.setattr(models, "aliases", lambda name: {})
+    (row,) = list_models(models, "odd")
+    assert (row.val_bits_per_byte, row.val_loss) == (None, None)
+    with pytest.raises(InputError, match="does not say what it learned; give --corpus NAME"):
+        compare(models, odd, odd, "/nowhere")
 
 
 def test_an_import_that_fails_leaves_a_failed_run(
@@ -323,12 +371,6 @@ def test_a_name_that_mlflow_or_its_filters_would_misread_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="cannot be registered: give --name without"):
         import_model(there, str(GOLDEN / "archive.zip"), name)
-
-
-def test_a_model_without_a_name_is_refused() -> None:
-    with pytest.raises(InputError, match="model name '' cannot be registered"):
-        catalogue.check_name("")
-    catalogue.check_name("my model_2-\u00e9")
 
 
 def test_a_licence_that_nobody_stated_is_said_to_be_so() -> None:

@@ -4,8 +4,10 @@ tests/training/test_run.py have it on a real one.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +45,21 @@ class FakeModels:
         self.current = champion
         self.files: dict[str, dict[str, bytes]] = {}
         self.promoted: list[ModelVersion] = []
+        self.tagged: dict[str, ModelVersion] = {}
 
     def champion(self, name: str) -> ModelVersion | None:
         return self.current if self.current and self.current.name == name else None
 
     def promote(self, version: ModelVersion) -> None:
         self.promoted.append(version)
+        self.current = version
+
+    def tag(self, version: ModelVersion, key: str, value: str) -> None:
+        known = self.tagged.get(version.uri, version)
+        self.tagged[version.uri] = dataclasses.replace(known, tags={**known.tags, key: value})
+
+    def versions_of(self, name: str) -> list[ModelVersion]:
+        return [version for version in self.tagged.values() if version.name == name]
 
     def download(self, version: ModelVersion) -> dict[str, bytes]:
         return self.files[version.uri]
@@ -148,9 +159,6 @@ def test_fewer_bits_win_and_equal_figures_keep_the_champion(
 
 def test_a_figure_that_is_not_a_number_never_wins(documents: Corpus) -> None:
     assert not promotes(math.nan, 1.5, documents)
-    assert not promotes(math.nan, math.inf, documents)
-    assert not promotes(math.inf, math.inf, documents)
-    assert promotes(1.5, math.inf, documents)
 
 
 def test_a_champion_of_another_version_is_scored_on_the_new_validation_text(
@@ -178,6 +186,86 @@ def test_after_a_rebuild_with_a_tail_split_the_old_champion_stays(
         "text: the end of the text, which is held out, is another in every version; "
         f"to replace it: {command('models promote')} models:/texts/2"
     )
+
+
+class Interleaved(FakeModels):
+    """A registry where another run is promoted whole between two calls of a first one."""
+
+    def __init__(self, current: ModelVersion | None, at: str, other: Any) -> None:
+        super().__init__(current)
+        self.at = at
+        self.other = other
+
+    def _interrupt(self, where: str) -> None:
+        if where == self.at:
+            self.at = ""
+            self.other(self)
+
+    def champion(self, name: str) -> ModelVersion | None:
+        found = super().champion(name)
+        self._interrupt("read")
+        return found
+
+    def tag(self, version: ModelVersion, key: str, value: str) -> None:
+        super().tag(version, key, value)
+        self._interrupt("tagged")
+
+    def promote(self, version: ModelVersion) -> None:
+        super().promote(version)
+        self._interrupt("promoted")
+
+
+@pytest.mark.parametrize("at", ["read", "tagged", "promoted"])
+@pytest.mark.parametrize("has_champion", [True, False])
+@pytest.mark.parametrize(("first", "second"), [(1.2, 1.4), (1.4, 1.2)])
+def test_of_two_that_are_promoted_at_once_the_better_is_champion(
+    documents: Corpus, at: str, has_champion: bool, first: float, second: float
+) -> None:
+    fingerprint = documents.fingerprint
+    outcomes = []
+
+    def run(models: FakeModels, number: int, bits: float) -> None:
+        challenger = version(number, bits, fingerprint)
+        promoted = promote_if_better(models, challenger, documents, 3)  # type: ignore[arg-type]
+        outcomes.append((number, promoted))
+
+    current = version(1, 1.5, fingerprint) if has_champion else None
+    models = Interleaved(current, at, lambda models: run(models, 3, second))
+    run(models, 2, first)
+    better = 2 if first < second else 3
+    assert models.current is not None
+    assert models.current.number == better
+    assert dict(outcomes)[better] is True
+
+
+@pytest.mark.parametrize("claim", ["0.001", "nan"])
+def test_a_champion_that_was_imported_is_measured(documents: Corpus, claim: str) -> None:
+    """What it claims decides nothing."""
+    theirs = scored(documents.vocab, documents)
+    tags = {"imported_from": "a.zip"} if claim == "0.001" else {}
+    current = version(1, float(claim), documents.fingerprint, **tags)
+    for bits, promoted in ((theirs - 1e-6, True), (theirs, False)):
+        models = FakeModels(current)
+        models.files[current.uri] = files_of(documents.vocab, uniform=True)
+        challenger = version(2, bits, documents.fingerprint)
+        assert promote_if_better(models, challenger, documents, 3) is promoted  # type: ignore[arg-type]
+
+
+def test_who_was_promoted_long_ago_is_no_rival(documents: Corpus) -> None:
+    """A person may have put another one in its place since, whatever the figures say."""
+    models = FakeModels(version(1, 1.5, documents.fingerprint))
+    long_ago = str(int(time.time() - champion.AT_THE_SAME_TIME_S - 10))
+    models.tag(version(2, 1.1, documents.fingerprint), champion.PROMOTED_TAG, long_ago)
+    challenger = version(3, 1.3, documents.fingerprint)
+    assert promote_if_better(models, challenger, documents, 3) is True  # type: ignore[arg-type]
+    assert models.promoted == [challenger]
+
+
+def test_a_champion_that_is_promoted_again_is_champion_still(documents: Corpus) -> None:
+    current = version(1, 1.5, documents.fingerprint)
+    models = FakeModels(current)
+    assert promote_if_better(models, current, documents, 3) is True  # type: ignore[arg-type]
+    assert models.promoted == []
 
 
 # What a champion may have learnt.

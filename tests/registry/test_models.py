@@ -14,6 +14,8 @@ from typing import Any
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from pipeline import storage
 from pipeline.corpora.manifest import open_corpus
@@ -76,6 +78,25 @@ def test_a_version_says_what_it_is_and_where_it_comes_from(home: str, models: Mo
     if commit.returncode == 0:
         assert version.tags["git_commit"] == commit.stdout.strip()
     assert version.description.startswith("# texts\n")
+
+
+def test_a_registration_is_found_again_by_run_and_weights(models: Models) -> None:
+    version = models.resolve("models:/texts/1")
+    weights = models.download(version)["weights.safetensors"]
+    assert models.registered_as("texts", "run-16", weights) == version
+    assert models.registered_as("texts", "run-24", weights) is None
+    assert models.registered_as("texts", "run-16", weights + b" ") is None
+    assert models.registered_as("nope", "run-16", weights) is None
+
+
+def test_a_model_that_another_job_has_just_made_is_used(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missed(name: str) -> None:
+        raise MlflowException("not yet", RESOURCE_DOES_NOT_EXIST)
+
+    monkeypatch.setattr(models.client, "get_registered_model", missed)
+    models.ensure("texts")
 
 
 def test_an_evaluation_is_shown_beside_the_version_as_figures_on_its_text(models: Models) -> None:
@@ -248,8 +269,10 @@ def test_an_equal_figure_leaves_the_champion_and_a_better_one_replaces_it(
     champions = []
     for challenger, is_promoted in ((first, True), (second, True), (third, False), (first, False)):
         assert promote_if_better(models, challenger, corpus, 4) is is_promoted
-        champions.append(models.champion("raced"))
-    assert champions == [first, second, second, second]
+        champion = models.champion("raced")
+        assert champion is not None
+        champions.append(champion.uri)
+    assert champions == [first.uri, second.uri, second.uri, second.uri]
     models.client.delete_registered_model_alias("raced", "champion")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 from pipeline.corpora.manifest import Corpus
 from pipeline.errors import InputError
 from pipeline.registry import tracking as module
-from pipeline.registry.tracking import Tracking, best_effort, tracking_uri
+from pipeline.registry.models import Models
+from pipeline.registry.tracking import Tracking, best_effort, check_tracking, tracking_uri
+from tests.loopback import Behaviour, dies, fails, loopback, silent
 from tests.registering import with_database
 from tests.servers import free_port
 
@@ -79,6 +82,41 @@ def test_files_lie_beside_the_database(place: str, tracking: Tracking) -> None:
     assert (found.name, found.artifact_location) == ("where files go", f"{place}/mlartifacts")
 
 
+def _first_use(root: str, outcomes: Any) -> None:
+    try:
+        tracking = Tracking(root)
+        Models(tracking).ensure("shared")
+        outcomes.put(tracking.experiment("shared"))
+    except Exception as error:
+        outcomes.put(f"{type(error).__name__}: {error}")
+
+
+def test_several_processes_can_be_the_first_on_a_root(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")  # mlflow is imported already
+    outcomes = fork.Queue()
+    processes = [fork.Process(target=_first_use, args=(str(tmp_path), outcomes)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    said = [outcomes.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert said == ["1"] * 3
+
+
+def test_an_experiment_that_another_job_has_just_made_is_used(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tracking.client.get_experiment_by_name
+    number = tracking.experiment("made by another")
+    missed = iter([True])
+
+    def get(name: str) -> Any:
+        return None if next(missed, False) else real(name)
+
+    monkeypatch.setattr(tracking.client, "get_experiment_by_name", get)
+    assert tracking.experiment("made by another") == number
+
+
 # A server that is not to be had.
 
 
@@ -109,15 +147,28 @@ def test_bad_input_passes_as_it_is(tracking: Tracking) -> None:
         raise InputError("no model")
 
 
-def test_mlflow_is_patient_for_half_a_minute_unless_told(
-    place: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("does", [silent, fails, dies])
+def test_a_job_goes_on_without_a_server_that_is_away(
+    does: Behaviour, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
-    Tracking(place)
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "4"
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    Tracking(place)
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(module, "ANSWER_S", 0.3)
+    with loopback(does) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        check_tracking("memory://x")
+    (record,) = [record.getMessage() for record in caplog.records]
+    assert record.startswith(f"the tracking server at {uri} does not answer: ")
+    assert record.endswith("Going on without it: what it has not heard is sent later.")
+
+
+@pytest.mark.parametrize(("status", "named"), [(401, "lets nobody in"), (404, "does not answer")])
+def test_a_server_that_no_waiting_helps_is_refused(
+    status: int, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with loopback(lambda handler: handler.send_error(status)) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(InputError, match=named):
+            check_tracking("memory://x")
 
 
 def test_what_the_server_is_not_told_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline import runs, storage
 from pipeline.errors import InputError
 from pipeline.scheduling import perform as module
 from pipeline.scheduling.ledger import Ledger
-from pipeline.scheduling.perform import ClusterJobs, perform
+from pipeline.scheduling.perform import ClusterJobs, perform, training_run_id
 from pipeline.scheduling.records import Attempt, Outcome
 from pipeline.scheduling.scheduler import JobState
 from tests.scheduling.pretend import attempt
@@ -228,3 +231,35 @@ def test_seconds_are_those_that_the_job_took(
 
     monkeypatch.setattr(module, "time", Time)
     assert project.perform()["seconds"] == 3.3
+
+
+def test_a_training_that_is_tried_again_goes_on_with_its_own_run(tmp_path: Path) -> None:
+    script = "import json, os, sys; print(json.dumps({'run_id': os.environ['UNREASONABLE_RUN_ID'], "
+    script += "'url': ' '.join(sys.argv[1:])}))"
+    project = Project(tmp_path, script)
+    root = str(tmp_path / "root")
+    own = dataclasses.replace(
+        project.attempt, stage="train", command=("job.py", "--root", root), number=8
+    )
+
+    def tried(attempt: Attempt) -> dict[str, Any]:
+        project.ledger.append(attempt)
+        which = f"c/{attempt.number}"
+        result: dict[str, Any] = perform(
+            project.ledger, which, project.folder, lambda *given: None
+        )["result"]
+        return result
+
+    first = tried(own)
+    run_id = training_run_id(own)
+    assert first == {"run_id": run_id, "url": f"--root {root}"}
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{6}", run_id)  # as every run's
+    run = runs.run_url(root, run_id)
+    storage.write_bytes(storage.join(run, runs.START), b"{}")
+    again = tried(dataclasses.replace(own, number=9, tried=1))
+    assert again == {"run_id": run_id, "url": f"--root {root} --resume {run_id}"}
+    # A finished one is not gone on with.
+    storage.write_bytes(storage.join(run, runs.END), b"{}")
+    assert tried(dataclasses.replace(own, number=10, tried=2))["url"] == f"--root {root}"
+    # Another firing is another run.
+    assert training_run_id(dataclasses.replace(own, instant="20260502T120100Z")) != run_id

@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from pipeline import runs
 from pipeline.errors import DamagedError, InputError
 from pipeline.model.about import CorpusReference
 from pipeline.training.checkpoint import (
@@ -53,7 +54,7 @@ JSON: dict[str, Any] = {
 
 
 def write(folder: Path, value: Any) -> str:
-    (folder / "state.json").write_text(json.dumps(value))
+    runs.write_checkpoint(str(folder), {"state.json": json.dumps(value).encode()})
     return str(folder)
 
 

@@ -13,6 +13,7 @@ from pipeline.training.config import (
     ENDS,
     LATER,
     MAY_CHANGE,
+    RESUMABLE,
     Interval,
     TrainConfig,
     later_defaults,
@@ -84,6 +85,8 @@ def test_defaults_are_char_rnns_where_it_has_them() -> None:
         "use_gpu": False,
         "verify": False,
         "resume": "",
+        "sync": "",
+        "fork": "",
     }
 
 
@@ -285,6 +288,14 @@ def test_the_clock_alone_ends_a_run_without_a_last_step() -> None:
     assert made(max_epochs=0, max_minutes=1).total_steps(10) == 0
 
 
+def test_values_that_only_hurt_later_are_refused() -> None:
+    for value in (1.0, 1.5):
+        assert refusal(rms_decay=value) == f"rms_decay is {value}; it must be below 1."
+    assert refusal(compile=True).startswith("compile cannot be had for an lstm on CPUs")
+    assert made(compile=True, cell="gru").compile
+    assert made(compile=True, use_gpu=True).compile
+
+
 def test_the_digest_is_of_the_settings_that_decide_the_weights() -> None:
     settings = dataclasses.asdict(made())
     # By this digest models are found that were trained before: it must not change.
@@ -311,8 +322,9 @@ def test_what_may_change_and_when() -> None:
     assert {
         "corpus", "verify", "num_workers", "cpus_per_worker", "use_gpu", "gpus_per_worker",
         "checkpoint_every",
-        "keep_checkpoints", "sample_every", "sample_chars", "resume",
+        "keep_checkpoints", "sample_every", "sample_chars", "resume", "sync",
     } == MAY_CHANGE  # fmt: skip
     assert {"max_steps", "max_epochs", "max_minutes"} == ENDS
+    assert {"eval_every", "eval_lanes", "patience", "accumulate"} == RESUMABLE
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     assert names >= MAY_CHANGE | ENDS

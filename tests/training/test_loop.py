@@ -230,20 +230,50 @@ def test_a_row_has_the_figures_of_its_evaluation(make_trainer: Make, kept: Kept)
     assert rows(kept.journals[20])[-1] == kept.rows[-1]
 
 
-def test_minutes_count_too(make_trainer: Make, clock: SimpleNamespace) -> None:
-    """A step takes 10 s. What is due is told before a step, and done after it."""
+class Ticking(Kept):
+    """A step takes 10 s of training."""
 
-    class Ticking(Kept):
-        def progress(self, done: int, total: int, row: dict[str, Any]) -> None:
-            super().progress(done, total, row)
-            assert (done, total) == (len(self.rows), 20)
-            clock.now += 10
+    def __init__(self, trainer: Trainer, stop_at: int = 0) -> None:
+        super().__init__(stop_at)
+        self.trainer = trainer
+        self.ticks = trainer.step
 
-    kept = Ticking()
-    loop.train(make_trainer(**GETS_WORSE, eval_every="1m", checkpoint_every="0.5m"), kept)
+    def progress(self, done: int, total: int, row: dict[str, Any]) -> None:
+        super().progress(done, total, row)
+        self.ticks += 1
+        self.trainer.minutes = self.ticks / 6
+
+    def stop_asked(self) -> bool:
+        self.trainer.minutes = self.ticks / 6  # before a step too: without what it really took
+        return super().stop_asked()
+
+
+BY_THE_MINUTE: dict[str, Any] = {**GETS_WORSE, "eval_every": "1m", "checkpoint_every": "0.5m"}
+
+
+def test_minutes_count_too(make_trainer: Make) -> None:
+    """What is due is told before a step, and done after it."""
+    trainer = make_trainer(**BY_THE_MINUTE)
+    kept = Ticking(trainer)
+    loop.train(trainer, kept)
     assert evaluated(kept) == [7, 14, 20]
     # A checkpoint of the best at 7 puts off the next one; every other one is due after 30 s.
     assert sorted(kept.files) == [4, 7, 11, 15, 19, 20]
+
+
+def test_minutes_count_over_all_sessions_of_a_run(make_trainer: Make, tmp_path: Path) -> None:
+    trainer = make_trainer(**BY_THE_MINUTE)
+    evaluations = []
+    last = 0
+    for stop_at in (3, 3, 3, 3, 3, 0):  # by the clock of one session nothing would be due
+        kept = Ticking(trainer, stop_at)
+        loop.train(trainer, kept)
+        evaluations += evaluated(kept)
+        last = trainer.step
+        resumed = make_trainer(**BY_THE_MINUTE)
+        resumed.load(kept.write(str(tmp_path), last))
+        trainer = resumed
+    assert (last, evaluations) == (20, [7, 14, 20])
 
 
 def test_the_first_step_tells_that_time_is_over_and_the_second_ends_it(make_trainer: Make) -> None:
@@ -365,29 +395,30 @@ def config(**changes: Any) -> TrainConfig:
 
 
 @pytest.mark.parametrize(
-    ("option", "vote", "every"),
-    [
-        ("eval_every", "evaluate", {"eval_every": "2m", "checkpoint_every": 5}),
-        ("checkpoint_every", "save", {"eval_every": 5, "checkpoint_every": "2m"}),
-        ("look", "look", {"eval_every": 5, "checkpoint_every": 5}),
-    ],
+    ("option", "kept", "vote"),
+    [("eval_every", "evaluated", "evaluate"), ("checkpoint_every", "saved", "save")],
 )
-def test_a_vote_is_cast_when_its_time_has_come(
-    clock: SimpleNamespace, option: str, vote: str, every: dict[str, Any]
-) -> None:
-    made = Clock(config(**every), look_every_s=120.0 if option == "look" else 0.0)
+def test_a_vote_is_cast_when_its_minutes_have_passed(option: str, kept: str, vote: str) -> None:
+    made = Clock(config(**{"eval_every": 5, "checkpoint_every": 5, option: "2m"}))
+    assert made.votes(1.99, stop=False) == Votes()
+    for minutes in (2.0, 9.0):
+        assert made.votes(minutes, stop=False) == Votes(**{vote: True})
+    setattr(made, kept, 9.0)
+    assert made.votes(10.99, stop=False) == Votes()
+    assert made.votes(11.0, stop=False) == Votes(**{vote: True})
+    # A session goes on where the one before it was.
+    resumed = Clock(config(**{"eval_every": 5, "checkpoint_every": 5, option: "2m"}), 9.0, 9.0)
+    assert resumed.votes(10.99, stop=False) == Votes()
+
+
+def test_a_look_goes_by_the_worlds_clock(clock: SimpleNamespace) -> None:
+    made = Clock(config(eval_every=5, checkpoint_every=5), look_every_s=120.0)
     for _ in range(2):
         clock.now += 119.5
         assert made.votes(0.0, stop=False) == Votes()
         clock.now += 0.5
-        assert made.votes(0.0, stop=False) == Votes(**{vote: True})
-        clock.now += 1000
-        assert made.votes(0.0, stop=False) == Votes(**{vote: True})
-        for other in {"eval_every", "checkpoint_every", "look"} - {option}:
-            made.restart(other)
-        assert made.votes(0.0, stop=False) == Votes(**{vote: True})
-        made.restart(option)
-        assert made.votes(0.0, stop=False) == Votes()
+        assert made.votes(0.0, stop=False) == Votes(look=True)
+        made.looked = clock.now
 
 
 def test_nothing_is_due_by_the_clock_when_all_is_due_by_steps(clock: SimpleNamespace) -> None:
@@ -399,5 +430,5 @@ def test_nothing_is_due_by_the_clock_when_all_is_due_by_steps(clock: SimpleNames
 
 @pytest.mark.parametrize(("minutes", "late"), [(1.49, False), (1.5, True), (99.0, True)])
 def test_time_is_over_after_max_minutes(clock: SimpleNamespace, minutes: float, late: bool) -> None:
-    made = Clock(config(max_minutes=1.5))
+    made = Clock(config(max_minutes=1.5, checkpoint_every=5))
     assert made.votes(minutes, stop=False) == Votes(late=late)

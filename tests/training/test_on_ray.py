@@ -313,3 +313,24 @@ def test_a_sample_of_a_run_is_the_preview_of_its_checkpoint(trained: TrainedRun,
 def test_training_on_a_gpu_with_bf16(home: str, local_ray: None) -> None:
     config = dataclasses.replace(CONFIG, use_gpu=True, num_workers=1, precision="bf16")
     run_training(config, home, "gpu", "texts", open_corpus(home, "texts"))
+
+
+def test_a_worker_goes_on_before_a_damaged_checkpoint_and_makes_its_steps_again(
+    work: Work, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = work(max_steps=20)
+    newest = tmp_path / checkpoint_name(20)
+    (newest / "state.json").write_bytes((newest / "state.json").read_bytes().replace(b"20", b"21"))
+    caplog.clear()
+    again = work(max_steps=20)
+    assert again["best"] == whole["best"]
+    assert "going on from checkpoint-00000010 instead of checkpoint-00000020" in caplog.text
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 21))
+    assert runs.damage(str(newest)) == ""
+
+
+def test_a_worker_refuses_a_run_of_which_nothing_is_whole(work: Work, tmp_path: Path) -> None:
+    work(max_steps=8)
+    (tmp_path / checkpoint_name(8) / "lanes.safetensors").write_bytes(b"")
+    assert "none of the 1 checkpoints" in work(max_steps=8)["refused"]

@@ -151,6 +151,10 @@ def test_a_run_is_resumed_with_its_settings(root: str) -> None:
         {"sample_every": 7},
         {"sample_chars": 7},
         {"resume": "one"},
+        {"eval_every": 7},
+        {"eval_lanes": 7},
+        {"patience": 7},
+        {"accumulate": 7},
     ],
 )
 def test_where_and_how_long_a_run_goes_on_may_change(changes: dict[str, Any]) -> None:
@@ -162,14 +166,22 @@ def test_where_and_how_long_a_run_goes_on_may_change(changes: dict[str, Any]) ->
     [
         ({"max_steps": 99}, "--max_steps 20"),
         ({"max_epochs": 3}, "--max_epochs 0"),
-        ({"eval_every": 7}, "--eval_every 10"),
-        ({"patience": 7}, "--patience 0"),
     ],
 )
 def test_cosine_keeps_its_end(changes: dict[str, Any], named: str) -> None:
     before = dataclasses.asdict(config(schedule="cosine"))
     with pytest.raises(InputError, match=named):
         check_same_settings(before, config(schedule="cosine", **changes))
+
+
+def test_what_does_not_compare_any_more_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    before = dataclasses.asdict(config())
+    preflight.say_changes(before, config(eval_every=7, patience=3))
+    assert caplog.messages == []
+    preflight.say_changes(before, config(accumulate=2, eval_lanes=7))
+    first, second = caplog.messages
+    assert first.startswith("accumulate was 1: ")
+    assert second.startswith("eval_lanes was 4: ")
 
 
 def test_minutes_are_no_end_that_cosine_is_drawn_towards() -> None:
@@ -252,6 +264,40 @@ def test_a_model_is_as_large_as_its_shapes(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     with pytest.raises(InputError, match="parameters takes"):
         preflight._check_size(huge, 50)
+
+
+def test_a_warm_up_that_never_ends_is_refused(root: str) -> None:
+    settings = {"schedule": "cosine", "max_steps": 20}
+    check_run(config(**settings, warmup_steps=19), root)
+    with pytest.raises(InputError, match="warmup_steps is 20, and the run has 20 steps"):
+        check_run(config(**settings, warmup_steps=20), root)
+    check_run(config(max_steps=20, warmup_steps=20), root)  # of no other schedule
+
+
+def test_nothing_is_compiled_without_a_compiler(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/c++" if name == "c++" else None)
+    check_run(config(compile=True, cell="gru"), root)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    check_run(config(), root)
+    with pytest.raises(InputError, match=r"compile needs a C\+\+ compiler"):
+        check_run(config(compile=True, cell="gru"), root)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    check_run(config(compile=True, cell="gru"), root)
+
+
+def test_workers_of_one_machine_share_its_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = config(hidden_size=64, global_batch_size=8)
+    needed = preflight._parameters(one, 50) * 16
+    memory = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": int(1.5 * needed)}
+    monkeypatch.setattr("os.sysconf", memory.get)
+    preflight._check_size(one, 50)
+    assert "may take about" in caplog.text  # with its process and activations
+    with pytest.raises(InputError, match="on 2 workers, and there are"):
+        preflight._check_size(config(hidden_size=64, num_workers=2), 50)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    preflight._check_size(config(hidden_size=64, num_workers=2), 50)
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf"])

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 import torch
 import yaml
 
-from pipeline import runs
+from pipeline import lease, runs
 from pipeline.corpora import retention
 from pipeline.corpora.build import build_corpus
 from pipeline.corpora.config import CorpusConfig
@@ -37,9 +38,10 @@ from pipeline.training import loop
 from pipeline.training import run as module
 from pipeline.training.checkpoint import Best
 from pipeline.training.config import ENDS, MAY_CHANGE, TrainConfig, settings_digest
+from pipeline.training.finishing import TrainedRun
 from pipeline.training.loop import RunResult
 from pipeline.training.preflight import check_run
-from pipeline.training.run import Publisher, TrainedRun, ensure_trained, run_experiment
+from pipeline.training.run import ensure_trained, run_experiment
 from pipeline.training.trainer import Trainer, Votes
 from tests.training.conftest import CONFIG, RUN_ID, SMALL, Kept
 
@@ -92,7 +94,7 @@ def test_mlflow_has_the_run(trained: TrainedRun, home: str) -> None:
     assert run.data.tags["unreasonable.published_step"] == "60"
     # Params are what the run was started with; what may differ by session is a tag too.
     names = {field.name for field in dataclasses.fields(CONFIG)}
-    assert set(run.data.params) == names - {"resume"}
+    assert set(run.data.params) == names - {"resume", "sync"}
     assert (run.data.params["max_steps"], run.data.params["num_workers"]) == ("60", "2")
     assert run.data.tags["max_steps"] == "60"
     assert run.data.tags["resume"] == RUN_ID
@@ -468,104 +470,34 @@ def test_a_run_without_an_evaluation_has_nothing_to_register(
     assert status_of(home, "unscored") == "FINISHED"
 
 
-class Told:
-    """A tracking server that notes what it is told, and can be away."""
-
-    def __init__(self, published: int = 0) -> None:
-        self.published = published
-        self.is_away = False
-        self.steps: list[list[int]] = []
-        self.texts: list[dict[str, bytes]] = []
-
-    def published_step(self, mlflow_id: str) -> int:
-        return self.published
-
-    def log_rows(self, mlflow_id: str, rows: list[dict[str, Any]]) -> None:
-        if self.is_away:
-            raise ConnectionError("nobody answers")
-        self.steps.append([row["step"] for row in rows])
-
-    def log_texts(self, mlflow_id: str, files: dict[str, bytes]) -> None:
-        if self.is_away:
-            raise ConnectionError("nobody answers")
-        self.texts.append(files)
-
-
-def checkpoint(run: Path, step: int, rows: int) -> None:
-    """A checkpoint of a step, and a journal of so many rows."""
-    lines = "".join(json.dumps({"step": number}) + "\n" for number in range(1, rows + 1))
-    (run / "metrics.jsonl").write_text(lines)
-    runs.write_checkpoint(str(run / checkpoint_name(step)), {"state.json": b"{}"})
-
-
-def publisher(told: Any, run: Path) -> Publisher:
-    return Publisher(told, "mlflow-id", str(run))
-
-
-def test_rows_are_published_once_when_a_checkpoint_has_made_them_final(tmp_path: Path) -> None:
-    told = Told()
-    sender = publisher(told, tmp_path)
-    sender._publish()
-    assert told.steps == []  # nothing there yet
-    checkpoint(tmp_path, 2, rows=3)  # the third row belongs to a checkpoint on its way
-    sender._publish()
-    sender._publish()
-    assert told.steps == [[1, 2]]
-    checkpoint(tmp_path, 4, rows=4)
-    sender._publish()
-    assert told.steps == [[1, 2], [3, 4]]
-
-
-def test_a_resumed_run_publishes_what_is_new(tmp_path: Path) -> None:
-    told = Told(published=3)
-    checkpoint(tmp_path, 5, rows=5)
-    publisher(told, tmp_path)._publish()
-    assert told.steps == [[4, 5]]
-
-
-def test_what_could_not_be_published_is_sent_later(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_run_that_another_process_works_at_is_refused(
+    home: str, texts_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = Told()
-    sender = publisher(told, tmp_path)
-    checkpoint(tmp_path, 2, rows=2)
-    told.is_away = True
-    sender._publish()
-    assert "the tracking server was not told of new metrics: nobody answers" in caplog.text
-    told.is_away = False
-    sender._publish()
-    assert told.steps == [[1, 2]]
+    def run_training(config: Any, root: str, run_id: str, *_: Any) -> RunResult:
+        again = dataclasses.replace(CONFIG, resume=run_id)
+        with pytest.raises(InputError, match=f"run {run_id} is under way"):
+            run_experiment(again, root, "twice", texts_corpus)
+        with pytest.raises(InputError, match=f"run {run_id} is under way"):
+            check_run(again, root)
+        return dataclasses.replace(RESULT, stopped=True)
+
+    monkeypatch.setattr(module, "run_training", run_training)
+    trained = run_experiment(CONFIG, home, "twice", texts_corpus)
+    check_run(dataclasses.replace(CONFIG, resume=trained.run_id), home)
 
 
-def test_samples_are_sent_once_and_the_last_ones_at_the_end(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_run_that_was_taken_over_registers_nothing(
+    home: str, texts_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = Told()
-    sender = publisher(told, tmp_path)
-    (tmp_path / "samples").mkdir()
-    (tmp_path / "samples" / "step-000001.txt").write_bytes(b"one")
-    checkpoint(tmp_path, 2, rows=2)
-    sender._publish()
-    assert told.texts == [{"step-000001.txt": b"one"}]
-    (tmp_path / "samples" / "step-000003.txt").write_bytes(b"\xff")
-    told.is_away = True
-    sender._publish_samples()
-    assert "the tracking server was not told of new samples: nobody answers" in caplog.text
-    told.is_away = False
-    sender.start()
-    sender.stop()
-    assert told.texts[1:] == [{"step-000003.txt": b"\xff"}]
+    def run_training(config: Any, root: str, run_id: str, *_: Any) -> RunResult:
+        notes = Path(runs.run_url(root, run_id), "lease")
+        (notes / "000002.json").write_bytes((notes / "000001.json").read_bytes())
+        assert stopped.wait(30)
+        return RESULT
 
-
-def test_a_publisher_works_beside_and_sends_the_rest_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PUBLISH_EVERY_S", 1000.0)
-    told = Told()
-    sender = publisher(told, tmp_path)
-    sender.start()
-    assert sender.daemon
-    checkpoint(tmp_path, 2, rows=2)
-    assert told.steps == []
-    sender.stop()
-    assert (told.steps, sender.is_alive()) == ([[1, 2]], False)
+    stopped = threading.Event()
+    monkeypatch.setattr(lease, "RENEW_S", 0.01)
+    monkeypatch.setattr(module, "_stop", stopped.set)
+    monkeypatch.setattr(module, "run_training", run_training)
+    with pytest.raises(InputError, match="was taken over by another process"):
+        run_experiment(CONFIG, home, "lost", texts_corpus)

@@ -298,6 +298,7 @@ def test_a_checkpoint_holds_no_pickle_and_says_where_it_stood(
         config=about.train,
         world_size=1,
         healing=trainer.healing,
+        evaluated=trainer.evaluated,
     )
     for path in Path(url).iterdir():
         assert b"torch" not in path.read_bytes()[:64]
@@ -351,8 +352,8 @@ def test_a_tampered_or_foreign_checkpoint_is_refused_by_name(
     with pytest.raises(InputError, match="--hidden_size 16"):
         make_trainer(hidden_size=17).load(str(url))
     make_trainer(max_steps=90).load(str(url))
-    (tmp_path / "metrics.jsonl").write_bytes(b"{}\n" + kept.journals[20])
-    with pytest.raises(DamagedError, match=r"metrics\.jsonl"):
+    (url / "state.json").write_bytes(kept.files[20]["state.json"].replace(b"20", b"21"))
+    with pytest.raises(DamagedError, match=r"state\.json does not have the digest"):
         make_trainer().load(str(url))
 
 

@@ -289,7 +289,7 @@ def test_workers_of_one_machine_share_its_memory(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = config(hidden_size=64, global_batch_size=8)
-    needed = preflight._parameters(one, 50) * 16
+    needed = preflight._parameters(one, 50) * preflight._BYTES_A_PARAMETER
     memory = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": int(1.5 * needed)}
     monkeypatch.setattr("os.sysconf", memory.get)
     preflight._check_size(one, 50)

@@ -61,7 +61,7 @@ class EvaluateConfig:
     """URL of a proof file to write: the text, coded with the model's own probabilities"""
     dynamic: bool = False
     """dynamic evaluation: learn while reading; tuned on val, reported on test"""
-    dynamic_tokens: int = 50_000
+    dynamic_tokens: int = 20_000
     """symbols of val and of test that dynamic evaluation reads"""
     per_document: bool = False
     """write a table with a row for each document of the split, or of the folder at text"""

@@ -28,6 +28,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation.section import Section
 from pipeline.model.network import CharRNN
 from pipeline.model.scoring import bits_per_char, lane_bounds
+from pipeline.model.threads import one_thread
 
 Rule = Literal["rms", "sgd"]
 
@@ -197,6 +198,7 @@ def tuned(
     return tuple(tried)
 
 
+@one_thread()
 def dynamic_evaluation(
     network: CharRNN,
     train: TokenSource,

@@ -21,9 +21,10 @@ import torch
 from pipeline.errors import InputError
 from pipeline.evaluation.scores import reading
 from pipeline.explaining.gates import Counts, Histogram, Saturation
-from pipeline.explaining.stepping import Inside, one_thread, step_through
+from pipeline.explaining.stepping import Inside, step_through
 from pipeline.model.artifact import ModelArtifact, load_network, parse_vocab
 from pipeline.model.network import CharRNN, initialize
+from pipeline.model.threads import one_thread
 from pipeline.progress import Progress
 from pipeline.tasks import Runner, run_here
 

@@ -8,8 +8,7 @@ Shapes: T time, B lanes, L layers, H hidden, G gates, V vocab, S tensors of stat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.model.network import CharRNN
+from pipeline.model.threads import one_thread
 
 # The gates that open and close, by cell; what they let through is not among them.
 GATES: dict[str, tuple[str, ...]] = {
@@ -67,19 +67,6 @@ def step_through(
     """Read tokens (T, B) from a state (L, S, B, H)."""
     with one_thread():
         return _stepped(network, tokens, state, clamps)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """A step's products are too small to share: threads that wait for each other made a step take
-    14 ms instead of 0.3 on a busy machine of 2 cores.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _stepped(

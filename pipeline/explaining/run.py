@@ -133,7 +133,7 @@ def prepare(config: ExplainConfig, root: str, kinds: Mapping[str, str] = NO_KIND
         else:
             assert corpus is not None
             text = text_of_split(corpus, config.split or "val", most)
-        # The page is written last, after minutes of the cell finder: what it refuses is refused here.
+        # The page is written last, after minutes of the cell finder, so it is asked first.
         vocab = parse_vocab(model.files, model.uri)
         page_text.page_tokens(vocab, cut(text.data, config.page_bytes), text.origin.source)
         name = corpus.name if corpus else ""

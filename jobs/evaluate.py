@@ -58,14 +58,23 @@ def decode(settings: dict[str, Any], common: Common) -> dict[str, Any]:
     output = settings.get("output", "")
     if not output:
         raise InputError("--decode needs --output, the URL of the text to write.")
+    if common.flags["print_config"]:
+        raise InputError("--decode evaluates nothing, so --print_config has nothing to print.")
     from pipeline.evaluation import proof
     from pipeline.registry.fetch import fetch_model
 
     model = fetch_model(settings["model"], common.root)
     url = storage.absolute(common.flags["decode"])
+    output = storage.absolute(output)
+    if common.flags["dry_run"]:
+        header = proof.open_proof(url, model).header
+        log.info("%s: would have %s bytes", output, f"{header.text_bytes:,}")
+        found = {"output": output, "bytes": header.text_bytes, "sha256": header.text_sha256}
+        return {"dry_run": True, **found}
+    # Decoding may take hours, so what cannot be written is refused before it.
+    storage.check_file_writable(output, "--output")
     workers = settings.get("num_workers", 1)
     text = proof.decode(url, model, run=proof.threads(workers))
-    output = storage.absolute(output)
     storage.write_bytes(output, text)
     log.info("%s: %s bytes, as the proof file's digest says", output, f"{len(text):,}")
     return {"output": output, "bytes": len(text), "sha256": storage.sha256_bytes(text)}

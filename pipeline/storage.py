@@ -274,6 +274,15 @@ def check_writable(url: str, option: str = "--root") -> None:
         ) from None
 
 
+def check_file_writable(url: str, option: str) -> None:
+    """Raise InputError, naming the URL and the reason, unless a file can be written at it."""
+    parent, _, name = url.rpartition("/")
+    is_taken = not name or (is_local(url) and exists(url) and not is_file(url))
+    if is_taken:
+        raise InputError(f"{option} {url} is a folder; give the URL of a file.")
+    check_writable(parent or "/", option)
+
+
 def check_reachable_by(root: str, nodes: int, option: str = "--root") -> None:
     """Refuse a local folder on a cluster of several nodes: workers elsewhere would not see it."""
     is_shared = os.environ.get("UNREASONABLE_SHARED_ROOT") == "1"

@@ -203,6 +203,22 @@ def test_an_unwritable_root_is_named(tmp_path: Path) -> None:
         storage.check_writable(below)
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_there_is_anything_to_write(
+    tmp_path: Path,
+) -> None:
+    old = tmp_path / "old.txt"
+    old.write_text("kept")
+    for url in (old, tmp_path / "new" / "a.txt"):
+        storage.check_file_writable(str(url), "--output")
+    storage.check_file_writable("memory://check/a.txt", "--output")
+    assert old.read_text() == "kept"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["new", "old.txt"]
+    with pytest.raises(InputError, match=r"^--prove .* is a folder; give the URL of a file\.$"):
+        storage.check_file_writable(str(tmp_path / "new"), "--prove")
+    with pytest.raises(InputError, match=r"^cannot write under .*Choose another --output\.$"):
+        storage.check_file_writable(str(old / "a.txt"), "--output")
+
+
 def test_a_local_root_is_refused_on_several_nodes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def breakdown(
     sums = _Sums(scored, nats, rivals)
     if distances is None:
         distances = np.arange(len(symbols))
+    symbols = places.with_newlines(symbols)
     to_opener = places.opener_distances(symbols)
     masks = _kinds(symbols, unit, rivals, word_counts, to_opener)
     return Breakdown(

@@ -64,6 +64,12 @@ def prepare_documents(config: EvaluateConfig, root: str) -> DocumentsPlan:
     """Fetch the model, and refuse what cannot be scored. Writes nothing."""
     if config.models:
         raise InputError("per_document scores one model; leave --models out.")
+    for option in ("prove", "dynamic", "samples", "max_bytes"):
+        if getattr(config, option):
+            raise InputError(
+                f"per_document writes a table and no report, so --{option} has no place in it; "
+                f"leave --{option} out, or evaluate once more without --per_document."
+            )
     model = fetch_model(config.model, root)
     precision = precision_of(config, model)
     open_engine(model, precision)  # files that are no model are refused before Ray starts

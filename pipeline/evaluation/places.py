@@ -101,6 +101,15 @@ def repeats(symbols: np.ndarray, within: int) -> np.ndarray:
     return found
 
 
+def with_newlines(symbols: np.ndarray) -> np.ndarray:
+    """Symbols (N,) with a newline for each carriage return that ends a line alone, as in files of
+    old Macs such as the post's War and Peace.
+    """
+    is_lone = symbols == ord("\r")
+    is_lone[:-1] &= symbols[1:] != ord("\n")
+    return np.where(is_lone, ord("\n"), symbols).astype(symbols.dtype)
+
+
 def follows(symbols: np.ndarray, character: str) -> np.ndarray:
     """Which symbols stand right behind a character, (N,)."""
     found = np.zeros(len(symbols), np.bool_)

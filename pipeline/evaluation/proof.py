@@ -102,14 +102,8 @@ def decode(url: str, model: ModelArtifact, *, run: Runner = run_here, lanes: int
     InputError for another file, another model or another arithmetic, DamagedError for a file that
     is cut short or changed.
     """
-    proof = from_bytes(storage.read_given(url, _MAX_PROOF_BYTES, "proof file"), url)
+    proof = open_proof(url, model)
     header = proof.header
-    if header.model_digest != model_digest(model):
-        raise InputError(
-            f"{url} was written with {header.model} (digest {header.model_digest[:12]}), not with "
-            f"{_name(model)} (digest {model_digest(model)[:12]}); give --model the one it was "
-            "written with."
-        )
     tasks = _decodings(proof, url, model, lanes)
     sizes = [sum(task.lengths) for task in tasks]
     texts = [base64.b64decode(part["text"]) for part in _run(run, _decode, tasks, sizes, "decode")]
@@ -120,6 +114,19 @@ def decode(url: str, model: ModelArtifact, *, run: Runner = run_here, lanes: int
             "have another digest. Write it again with this version of the program."
         )
     return text
+
+
+def open_proof(url: str, model: ModelArtifact) -> ProofFile:
+    """A proof file that is whole and was written with this model. Raises what `decode` raises."""
+    proof = from_bytes(storage.read_given(url, _MAX_PROOF_BYTES, "proof file"), url)
+    header = proof.header
+    if header.model_digest != model_digest(model):
+        raise InputError(
+            f"{url} was written with {header.model} (digest {header.model_digest[:12]}), not with "
+            f"{_name(model)} (digest {model_digest(model)[:12]}); give --model the one it was "
+            "written with."
+        )
+    return proof
 
 
 def threads(workers: int) -> Runner:

@@ -42,7 +42,8 @@ h2 {{ font-size: 1.1rem; margin-top: 2.5rem; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top;
  border-bottom: 1px solid var(--line); }}
-td {{ overflow-wrap: anywhere; }}
+/* A long name breaks anywhere, a figure beside it on a phone does not. */
+td {{ overflow-wrap: anywhere; min-width: 5.5rem; }}
 td.short {{ white-space: nowrap; }}
 svg {{ max-width: 100%; height: auto; }}
 </style>

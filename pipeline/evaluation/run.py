@@ -59,6 +59,8 @@ def run_evaluation(
     """Evaluate, and write the report. `session(output)` is entered once the input is checked."""
     plan = prepare(config, root, kinds)
     storage.check_writable(plan.output, option="--output")
+    if config.prove:
+        storage.check_file_writable(storage.absolute(config.prove), "--prove")
     with session(plan.output) as runner:
         evaluation = evaluated(plan, root, runner)
     done = write_report(evaluation, plan)

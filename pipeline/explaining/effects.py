@@ -112,6 +112,8 @@ def intervals(asked: Iterable[Asked], size: int) -> list[Interval | None]:
     for index, (kind, sign) in enumerate(kinds):
         figures = _from_sums(kind, drawn[:, 6 * index : 6 * index + 6], size)
         figures = figures[np.isfinite(figures)]
+        # Ranks of the whole text let a resample's AUROC leave 0 to 1, where no AUROC can be.
+        figures = np.clip(figures, 0.0 if kind == "binary" else -1.0, 1.0)
         turned = interval(np.array([scaled(kind, float(figure), sign) for figure in figures]))
         found.append(turned)
     return found

@@ -98,7 +98,7 @@ def first_half(tokens: int) -> int:
     if half < SHORTEST:
         raise InputError(
             f"the text has {tokens:,} tokens; the cell finder needs at least {3 * SHORTEST}, "
-            "and 50,000 to find much. Give more text."
+            "and 50,000 to find much. Give more text, or --finder_bytes 0 for a page without it."
         )
     return half
 

@@ -38,8 +38,9 @@ def filled(template: str, parts: Mapping[str, str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text as HTML."""
-    return html.escape(_CONTROLS.sub("\ufffd", text))
+    """Text as HTML. A carriage return ends a line, as it does in files of old Macs."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    return html.escape(_CONTROLS.sub("\ufffd", lines))
 
 
 def table_rows(rows: Rows) -> str:

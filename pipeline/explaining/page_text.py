@@ -84,7 +84,7 @@ def read_text(model: ModelArtifact, text: bytes, title: str) -> PageText:
     Raises InputError for a text that is empty, too long for a page, or outside the vocabulary.
     """
     engine = open_engine(model, "int8")
-    tokens = _tokens(engine.writable.vocab, text, title)
+    tokens = page_tokens(engine.writable.vocab, text, title)
     lanes = engine.lanes(1)
     config = engine.weights.config
     symbols = config.vocab_size
@@ -120,12 +120,19 @@ def read_text(model: ModelArtifact, text: bytes, title: str) -> PageText:
     )
 
 
-def _tokens(vocab: Vocab, text: bytes, title: str) -> np.ndarray:
-    tokens = vocab.encode(text).astype(np.int64)
+def page_tokens(vocab: Vocab, text: bytes, title: str) -> np.ndarray:
+    """The tokens (T,) of a page. InputError for a text that has no page."""
+    try:
+        tokens = vocab.encode(text).astype(np.int64)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{title} is not UTF-8 at byte {error.start:,}, and the model reads characters; "
+            "give UTF-8, or a model of bytes."
+        ) from None
     if not 1 <= len(tokens) <= MAX_SYMBOLS:
         raise InputError(
             f"{title} has {len(tokens):,} symbols; a page shows 1 to {MAX_SYMBOLS:,}. "
-            "Give a part of the text."
+            "Lower --page_bytes, or give a part of the text."
         )
     return tokens
 

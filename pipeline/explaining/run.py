@@ -24,7 +24,7 @@ from pipeline.evaluation.texts import Text, cut, text_of_split, text_of_url
 from pipeline.explaining import findings_report, page, page_text, play
 from pipeline.explaining.cells import CellFindings, explain_cells
 from pipeline.explaining.config import ExplainConfig
-from pipeline.model.artifact import WEIGHTS, ModelArtifact
+from pipeline.model.artifact import WEIGHTS, ModelArtifact, parse_vocab
 from pipeline.registry.card import model_card
 from pipeline.registry.fetch import fetch_model
 from pipeline.registry.publication import SAMPLE_CHARS, SAMPLE_TEMPERATURE
@@ -133,6 +133,9 @@ def prepare(config: ExplainConfig, root: str, kinds: Mapping[str, str] = NO_KIND
         else:
             assert corpus is not None
             text = text_of_split(corpus, config.split or "val", most)
+        # The page is written last, after minutes of the cell finder, so it is asked first.
+        vocab = parse_vocab(model.files, model.uri)
+        page_text.page_tokens(vocab, cut(text.data, config.page_bytes), text.origin.source)
         name = corpus.name if corpus else ""
         # The labels of prose are those of any text.
         kind = config.kind or kinds.get(name, "") or recipes.kind_of(name) or "prose"

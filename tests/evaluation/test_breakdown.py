@@ -111,3 +111,10 @@ def test_the_report_has_a_row_for_each_kind_and_bin() -> None:
     assert shown.table[0][-1] == "20-gram, bits"
     assert len(shown.plots) == 1
     json.dumps(result.to_json())
+
+
+def test_lines_may_end_by_a_carriage_return_alone() -> None:
+    symbols = np.frombuffer(b'one "inch\n\ntwo "words" there\n' * 9, np.uint8)
+    nats = np.arange(len(symbols)) / 10
+    returns = np.where(symbols == ord("\n"), ord("\r"), symbols).astype(np.uint8)
+    assert breakdown(returns, nats, "byte") == breakdown(symbols, nats, "byte")

@@ -53,6 +53,10 @@ def test_a_folder_is_a_source_like_any_other(home: str, small: str, tmp_path: Pa
 
 
 def test_one_model_is_scored(home: str, small: str, large: str) -> None:
+    for option, value in {"prove": "a", "dynamic": True, "samples": "2", "max_bytes": 9}.items():
+        asked: dict[str, Any] = {option: value}
+        with pytest.raises(InputError, match=f"leave --{option} out"):
+            prepare_documents(EvaluateConfig(model="m", per_document=True, **asked), "nowhere")
     with pytest.raises(InputError, match="per_document scores one model"):
         prepare_documents(config(small, models=large), home)
 

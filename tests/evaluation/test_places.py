@@ -97,3 +97,9 @@ def test_hashes_are_of_whole_words() -> None:
     long = "a" * (places._LONGEST_WORD + 5)
     words = words_of(symbols(f"aa aaa {long}"), "char")
     assert len(set(words.hashes.tolist())) == 3
+
+
+def test_a_carriage_return_alone_is_a_newline() -> None:
+    symbols = np.frombuffer(b"a\rb\r\nc\n\r", np.uint8)
+    assert places.with_newlines(symbols).tobytes() == b"a\nb\r\nc\n\n"
+    assert len(places.with_newlines(symbols[:0])) == 0

@@ -73,3 +73,13 @@ def test_too_few_blocks_have_no_interval() -> None:
     asked = effects.Asked("binary", effects.ranks(UNIT), effects.target(ON), 1)
     assert effects.intervals([asked], 300) == [None]
     assert effects.intervals([], 300) == []
+
+
+def test_an_interval_stays_where_a_figure_can_be() -> None:
+    # The blocks differ much, and the label lies in one of them, as a single long quotation does.
+    rising = np.arange(12_000.0)
+    on = (rising >= 11_000).astype(np.float64)
+    for sign, ranked in ((1, rising), (-1, rising[::-1])):
+        (found,) = effects.intervals([effects.Asked("binary", ranked, on, sign)], len(on))
+        assert found is not None
+        assert 0 <= found.low <= found.high <= 1

@@ -163,6 +163,16 @@ def test_a_phone_needs_no_scrolling_sideways(
 
 
 @pytest.mark.browser
+def test_a_carriage_return_alone_begins_a_new_row(browser: Any, tmp_path: Path) -> None:
+    text = b"ab\rcd\r\nef\n\rgh"
+    other = artifact(vocab=Vocab("byte", sorted(set(text))))
+    with opened(browser, text_page(read_text(other, text, "rows"), other), tmp_path) as made:
+        rows = ready(made).locator(".row").all()
+        shown = ["".join(row.locator(".cell b").all_text_contents()) for row in rows]
+        assert shown == ["ab\u240d", "cd\u240d\u21b5", "ef\u21b5", "\u240d", "gh"]
+
+
+@pytest.mark.browser
 def test_hostile_text_stays_text(browser: Any, tmp_path: Path) -> None:
     text = "</script><img src=x onerror=alert(1)>\u2028\x00\u202e{{blocks}}<!--"
     symbols = sorted({ord(letter) for letter in text})

@@ -34,6 +34,7 @@ def test_a_mark_within_a_part_stays() -> None:
 
 def test_text_is_escaped_and_shows_what_is_no_character() -> None:
     assert page_parts.escaped("<a>\x00\u202e\ud800\n") == "&lt;a&gt;\ufffd\ufffd\ufffd\n"
+    assert page_parts.escaped("a\rb\r\nc") == "a\nb\nc"
     rows = page_parts.table_rows([("a", "<b>"), ("none", "")])
     assert rows == '<tr><th scope="row">a</th><td>&lt;b&gt;</td></tr>'
 

@@ -4,6 +4,7 @@ what it cannot hold.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -88,6 +89,23 @@ def test_a_vocabulary_of_characters_with_an_unknown_token(browser: Any, tmp_path
         page.page.click("#write")
         page.page.wait_for_selector("body[data-state=ready]")
         assert "no symbol for Q (U+0051)" in page.text("#status")
+
+
+@pytest.mark.browser
+def test_a_typed_newline_is_the_return_of_a_model_that_has_no_other(
+    browser: Any, tmp_path: Path
+) -> None:
+    model = artifact(vocab=Vocab("char", [13, *range(97, 123)]), scale=3.0)
+    request = Request(number=0, num_chars=300, prime=b"a\rb", seed=3)
+    with opened(browser, play_page(model), tmp_path) as page:
+        typed = dataclasses.replace(request, prime=b"a\nb")
+        expected = engine_writes(model, request)
+        assert write(page, typed) == hashlib.sha256(expected).hexdigest()
+        # What has no shape in a page is shown as the end of a line that it is.
+        assert page.text("#text") == expected.decode().replace("\r", "\n")
+        page.page.fill("#own", "a\nb")
+        page.page.wait_for_selector('#scored[data-letters="3"]')
+        assert page.page.locator("#scored .unknown").count() == 0
 
 
 @pytest.mark.browser

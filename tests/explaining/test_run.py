@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from pipeline.corpora.vocab import Vocab
 from pipeline.errors import InputError
+from pipeline.explaining import page_text
 from pipeline.explaining.config import ExplainConfig
 from pipeline.explaining.run import prepare, run_explanation
 from pipeline.tasks import Runner, run_here
+from tests.explaining.models import artifact
 from tests.registering import checkpoint
 
 
@@ -110,3 +113,16 @@ def test_the_folder_is_named_after_what_decides_the_pages(home: str, model: str)
 def test_a_text_that_is_not_there_is_one_line(home: str, model: str) -> None:
     with pytest.raises(InputError, match="nowhere"):
         prepare(ExplainConfig(model=model, text="/nowhere.txt"), home)
+
+
+def test_what_the_page_cannot_show_is_refused_before_the_finder_takes_its_time(
+    home: str, model: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"20,001 symbols; a page shows 1 to 20,000\. Lower --pa"):
+        prepare(ExplainConfig(model=model, split="train", page_bytes=20_001), home)
+
+
+def test_a_text_that_is_no_utf8_is_one_line_to_a_model_of_characters() -> None:
+    letters = Vocab("char", [10, *range(32, 127)])
+    with pytest.raises(InputError, match=r"the text is not UTF-8 at byte 6, and the model reads"):
+        page_text.read_text(artifact(vocab=letters), b"the ca\xff", "the text")

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline.corpora.manifest import Corpus
+from pipeline.evaluation import proof
+from pipeline.registry.fetch import fetch_model
 from pipeline.tasks import Runner, run_here
 from tests.jobs.conftest import Run
 from tests.registering import checkpoint
@@ -82,6 +84,8 @@ def test_several_workers_are_rays(
         (["--precision", "int4"], "precision is 'int4'"),
         (["--max_order", "99"], "max_order is 99"),
         (["--output", "/proc/evaluation"], "cannot write under /proc/evaluation"),
+        (["--prove", "/proc/a.proof"], "cannot write under /proc"),
+        (["--prove", "/proc"], "--prove /proc is a folder"),
         (["--output", "nosuch://bucket/x"], "Protocol not known: nosuch"),
     ],
 )
@@ -90,3 +94,30 @@ def test_bad_input_is_one_clear_line(
 ) -> None:
     own = [] if "--model" in arguments else ["--model", model]
     assert message in run("evaluate", "--root", home, *own, *arguments).refusal
+
+
+def test_a_proof_file_becomes_its_text_and_a_dry_run_writes_none(
+    home: str, model: str, run: Run, no_ray: None, tmp_path: Path
+) -> None:
+    text = tmp_path / "a.txt"
+    text.write_bytes(b"the same bytes again\r\n" * 9)
+    proof_url = str(tmp_path / "a.proof")
+    artifact = fetch_model(model, home)
+    proof.prove(artifact, text.read_bytes(), proof_url, compare=False)
+    output = tmp_path / "b.txt"
+    arguments = ["--root", home, "--model", model, "--decode", proof_url, "--output", str(output)]
+    planned = run("evaluate", *arguments, "--dry_run").result
+    assert not output.exists()
+    assert planned.pop("dry_run") is True
+    assert run("evaluate", *arguments).result == planned
+    assert output.read_bytes() == text.read_bytes()
+    assert "--print_config" in run("evaluate", *arguments, "--print_config").refusal
+
+
+def test_decoding_refuses_where_it_cannot_write_before_it_decodes(
+    home: str, model: str, run: Run, no_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "decode", None)
+    arguments = ["--root", home, "--model", model, "--decode", "/nowhere/a.proof"]
+    done = run("evaluate", *arguments, "--output", "/proc/a.txt")
+    assert "cannot write under /proc" in done.refusal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from pipeline.corpora.vocab import Unit
@@ -22,6 +23,10 @@ _SCANNERS: dict[str, Callable[[str], list[Label]]] = {
 }
 
 
+# Files of old Macs, such as the post's War and Peace, end lines by a carriage return alone.
+_LONE_RETURN = re.compile(r"\r(?!\n)")
+
+
 def labels_of(text: bytes, kind: str, unit: Unit) -> list[Label]:
     """The labels of a text, a value for each of its symbols: bytes or characters, as `unit` says.
 
@@ -32,5 +37,10 @@ def labels_of(text: bytes, kind: str, unit: Unit) -> list[Label]:
             f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.{nearest(kind, KINDS)}"
         )
     # Latin-1 has a character for every byte; those that labels look for are ASCII.
-    symbols = text.decode("latin-1" if unit == "byte" else "utf-8")
+    symbols = with_newlines(text.decode("latin-1" if unit == "byte" else "utf-8"))
     return [*common.labels(symbols), *_SCANNERS[kind](symbols)]
+
+
+def with_newlines(text: str) -> str:
+    """The text, as long as before, with a newline for each carriage return that ends a line."""
+    return _LONE_RETURN.sub("\n", text)

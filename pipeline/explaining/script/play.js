@@ -41,7 +41,9 @@ const shown = (value) => Math.round(value).toLocaleString("en");
 function piece(message) {
   const box = byId("text");
   const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 40;
-  box.append(decoder.decode(message.piece, { stream: true }));
+  // A carriage return alone ends lines of old Macs; in a page it would have no shape.
+  const text = decoder.decode(message.piece, { stream: true });
+  box.append(text.replace(/\r(?!\n)/g, "\n"));
   if (atEnd) box.scrollTop = box.scrollHeight;
   lit = message.cells;
   const mean = message.written > 1 ? (message.nats / message.written).toFixed(3) : "-";

@@ -26,6 +26,12 @@ function symbolsOf(text) {
   return new TextEncoder().encode(text);
 }
 
+// A reader types line feeds. Models of old Macs' text know the carriage return in their place.
+function typed(text) {
+  const hasReturnsAlone = model.tokens.has(13) && !model.tokens.has(10);
+  return hasReturnsAlone ? text.replaceAll("\n", "\r") : text;
+}
+
 // Tokens of text, and -1 for what the model has no symbol for.
 function tokensOf(text) {
   return Array.from(symbolsOf(text), (symbol) => model.tokens.get(symbol) ?? -1);
@@ -36,7 +42,8 @@ function lit(state) {
 }
 
 async function write(asked, number) {
-  const { prime, temperature, topK, topP, count } = asked;
+  const { temperature, topK, topP, count } = asked;
+  const prime = typed(asked.prime);
   const tokens = tokensOf(prime);
   if (tokens.includes(-1)) {
     const missing = Array.from(symbolsOf(prime)).filter((symbol) => !model.tokens.has(symbol));
@@ -85,7 +92,7 @@ async function write(asked, number) {
 
 // The beginning of the text that was scored before is not scored again.
 async function score(text, number) {
-  const tokens = tokensOf(text);
+  const tokens = tokensOf(typed(text));
   let same = 0;
   while (same < tokens.length && tokens[same] === scored.tokens[same]) same++;
   const kept = Math.min(Math.floor(same / SAVED_EVERY), Math.max(0, saved.length - 1));

@@ -2,12 +2,15 @@
 // five predictions each would be 60,000 elements. Text gets in as text nodes alone.
 "use strict";
 
-// Where each row begins: at most `columns` symbols, and a line feed ends one.
+// Where each row begins: at most `columns` symbols, and a line feed ends one, as does the carriage
+// return that ends lines of old Macs alone.
 function rowsOf(labels, tokens, columns) {
   const starts = [0];
   for (let at = 1; at < tokens.length; at++) {
     const full = at - starts[starts.length - 1] >= columns;
-    if (full || labels[tokens[at - 1]] === "\n") starts.push(at);
+    const before = labels[tokens[at - 1]];
+    const isOver = before === "\n" || (before === "\r" && labels[tokens[at]] !== "\n");
+    if (full || isOver) starts.push(at);
   }
   return starts;
 }

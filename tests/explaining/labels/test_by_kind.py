@@ -48,3 +48,17 @@ def test_bytes_have_a_value_each() -> None:
 def test_an_unknown_kind_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"kind is 'pyton'; it must be one of.*python"):
         labels_of(b"a", "pyton", "byte")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_carriage_return_alone_ends_a_line(kind: str) -> None:
+    text = b'A: "b\n\n(c) # d\n  if e:\n'
+    wanted = labels_of(text, kind, "byte")
+    found = labels_of(text.replace(b"\n", b"\r"), kind, "byte")
+    for label, other in zip(wanted, found, strict=True):
+        assert label.values.tolist() == other.values.tolist(), label.name
+
+
+def test_a_line_that_ends_with_both_ends_once() -> None:
+    (label,) = (each for each in labels_of(b"ab\r\nc", "prose", "byte") if "in line" in each.name)
+    assert label.values.tolist() == [1, 2, 3, 0, 1]

@@ -57,7 +57,11 @@ def run_evaluation(
     config: EvaluateConfig, root: str, session: Session, kinds: Mapping[str, str] = NO_KINDS
 ) -> EvaluationRun:
     """Evaluate, and write the report. `session(output)` is entered once the input is checked."""
-    plan = prepare(config, root, kinds)
+    return run_plan(prepare(config, root, kinds), root, session)
+
+
+def run_plan(plan: Plan, root: str, session: Session) -> EvaluationRun:
+    """`run_evaluation` of what is prepared: a recipe looks first whether its output is there."""
     storage.check_writable(plan.output, option="--output")
     with session(plan.output) as runner:
         evaluation = evaluated(plan, root, runner)

@@ -1,11 +1,10 @@
-"""Run a recipe from source to report: corpus, training, registered model, samples, and figures
-beside xz's.
+"""Run a recipe from source to report: corpus, training, registered model, samples, evaluation,
+explanation, and the recipe's claims judged. A gate that fails gives exit status 1.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 try:
@@ -16,7 +15,12 @@ except ModuleNotFoundError as missing:  # a Python without the package
     refuse(missing)
 from pipeline import storage
 from pipeline.corpora.config import CorpusConfig
+from pipeline.evaluation.config import EvaluateConfig
+from pipeline.explaining.config import ExplainConfig
 from pipeline.hints import command
+from pipeline.reproducing.claims import read_claims
+from pipeline.reproducing.config import ReproduceConfig
+from pipeline.reproducing.recipe import Recipe
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import check_machine
@@ -24,25 +28,35 @@ from pipeline.training.preflight import check_machine
 log = logging.getLogger("unreasonable")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReproduceConfig:
-    """Nothing of its own: every setting is in the recipe's sections."""
+def recipe_of(config: ReproduceConfig, common: Common) -> Recipe:
+    """The recipe's sections as settings, every one checked before anything runs."""
+    evaluate = common.section("evaluate", EvaluateConfig)
+    explain = common.section("explain", ExplainConfig)
+    return Recipe(
+        name=common.recipe_name,
+        corpus=common.section("corpus", CorpusConfig),
+        train=common.section("train", TrainConfig),
+        sample=common.section("sample", SampleConfig),
+        evaluate=evaluate if config.runs("evaluate") else None,
+        explain=explain if config.runs("explain") else None,
+        kind=str(common.recipe.get("kind", "")),
+        claims=read_claims(common.recipe.get("claims", []), common.recipe_name),
+    )
 
 
-def run(_: ReproduceConfig, common: Common) -> dict[str, Any]:
-    corpus = common.section("corpus", CorpusConfig)
-    train = common.section("train", TrainConfig)
-    sample = common.section("sample", SampleConfig)
+def run(config: ReproduceConfig, common: Common) -> dict[str, Any]:
+    recipe = recipe_of(config, common)
+    train = recipe.train
     check_machine(train.workers[0], train.cpus_per_worker, use_gpu=train.use_gpu)
     # Of sampling the GPU alone: its actors wait for a CPU where there are fewer.
-    check_machine(1, use_gpu=sample.use_gpu)
+    check_machine(1, use_gpu=recipe.sample.use_gpu)
+    check_installed(recipe)
     from cluster.connect import node_count, ray_session
     from pipeline.registry.tracking import check_tracking
     from pipeline.reproducing.report import report
-    from pipeline.reproducing.stages import Recipe, StageTimes, reproduce
+    from pipeline.reproducing.stages import StageTimes, reproduce
     from pipeline.tasks import ray_runner
 
-    recipe = Recipe(name=common.recipe_name, corpus=corpus, train=train, sample=sample)
     check_tracking(common.root)
     storage.check_writable(common.root)
     # One Ray for all stages: to start it takes 5-10 s.
@@ -59,12 +73,27 @@ def run(_: ReproduceConfig, common: Common) -> dict[str, Any]:
     return done.to_json()
 
 
+def check_installed(recipe: Recipe) -> None:
+    """Refuse before the training what would be refused behind it."""
+    from pipeline.evaluation import compressors, plots
+
+    plots.check_installed()  # the report has pictures, whatever the last stage is
+    if recipe.evaluate and recipe.evaluate.baselines:
+        compressors.check_installed()
+
+
 JOB = Job(
     description=__doc__ or "",
     section="reproduce",
     config_class=ReproduceConfig,
     run=run,
-    also={"corpus": CorpusConfig, "train": TrainConfig, "sample": SampleConfig},
+    also={
+        "corpus": CorpusConfig,
+        "train": TrainConfig,
+        "sample": SampleConfig,
+        "evaluate": EvaluateConfig,
+        "explain": ExplainConfig,
+    },
     short=(
         "corpus.source",
         "train.max_steps",

@@ -77,7 +77,8 @@ def check_installed(recipe: Recipe) -> None:
     """Refuse before the training what would be refused behind it."""
     from pipeline.evaluation import compressors, plots
 
-    plots.check_installed()  # the report has pictures, whatever the last stage is
+    if recipe.evaluate:
+        plots.check_installed()
     if recipe.evaluate and recipe.evaluate.baselines:
         compressors.check_installed()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline import storage
+from pipeline import runs, storage
 from pipeline.corpora.build import build_corpus
 from pipeline.evaluation.baselines import baselines
 from pipeline.registry.fetch import fetch_model, frozen_vocab
@@ -108,7 +108,7 @@ def _looks(
 ) -> Iterator[tuple[str, Look]]:
     """The stages that look at the model, as they are asked for: each runs when it is its turn."""
     corpus = recipe.corpus.name
-    if recipe.train.sample_every and recipe.train.sample_every != "0":
+    if storage.names(storage.join(trained.run, runs.SAMPLES)):
         yield "evolution", evolved(trained.run, root)
     if recipe.evaluate:
         evaluate = dataclasses.replace(

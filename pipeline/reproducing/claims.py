@@ -158,7 +158,7 @@ def _figure(value: Any) -> float | str | None:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str) or kinds.accepts(float, value):
-        return value  # type: ignore[no-any-return]
+        return value
     return None
 
 

@@ -110,13 +110,13 @@ def evolved(run_url: str, root: str) -> Look:
 
 
 def _looked(
-    what: str, whole: str, pages: tuple[str, ...], make: Callable[[], Any], format: int = 0
+    what: str, whole: str, pages: tuple[str, ...], make: Callable[[], Any], version: int = 0
 ) -> Look:
     """What stands in the JSON at `whole`, made first where it is not there."""
     if storage.exists(whole):
         found = storage.read_json(whole)
         # An older program's figures may lack what claims ask for.
-        if not format or found.get("format") == format:
+        if not version or found.get("format") == version:
             log.info("%s: %s is there already", what, whole)
             return Look(found, pages, was_there=True)
     make()

@@ -1,6 +1,6 @@
 """From a sample back to the source: each artefact with its digest, and each step checked.
 
-    sample -> model version -> run -> corpus version -> sources
+sample -> model version -> run -> corpus version -> sources
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import json
 import posixpath
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline import storage
 from pipeline.evaluation import plots, report
@@ -158,8 +159,8 @@ def _seconds(done: Reproduction) -> Section:
 
 def _relative(url: str, folder: str) -> str:
     """A link that holds where the root was moved to; a page elsewhere has its whole URL."""
-    is_here = posixpath.commonpath([url, folder]) not in ("", "/")
-    return posixpath.relpath(url, folder) if is_here else url
+    is_same_store = urlsplit(url)[:2] == urlsplit(folder)[:2]
+    return posixpath.relpath(url, folder) if is_same_store else url
 
 
 def _ends(score: Mapping[str, Any]) -> tuple[float | None, float | None]:

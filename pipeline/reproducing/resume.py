@@ -57,7 +57,10 @@ def take_up(config: TrainConfig, root: str, name: str, corpus: Corpus) -> TrainC
     me = Owner.of_this_process()
     if left is not None and left != me and not left.is_gone:
         log.info(
-            "process %d on %s may be training %s still: no run is taken up", left.pid, left.host, name
+            "process %d on %s may be training %s still: no run is taken up",
+            left.pid,
+            left.host,
+            name,
         )
         return config
     storage.write_json(url, asdict(me))

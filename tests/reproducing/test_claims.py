@@ -20,7 +20,9 @@ EVIDENCE: dict[str, Any] = {
 SEEDS = [1.58, 1.6, 1.61, 1.59, 1.62, 1.6]
 
 
-def claim(comparison: str, expected: Any, path: str = "models[0].bits_per_byte", **more: Any) -> Any:
+def claim(
+    comparison: str, expected: Any, path: str = "models[0].bits_per_byte", **more: Any
+) -> Any:
     measured = path if path.startswith("explanation") else f"evaluation.{path}"
     return {
         "name": "a claim",

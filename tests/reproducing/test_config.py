@@ -18,5 +18,5 @@ def test_a_recipe_runs_to_its_last_stage() -> None:
 
 @pytest.mark.parametrize("until", ["corpus", "report", 3])
 def test_another_end_is_refused(until: Any) -> None:
-    with pytest.raises(InputError, match="until is .* must be sample, evaluate or explain"):
+    with pytest.raises(InputError, match=r"until is .* must be sample, evaluate or explain"):
         ReproduceConfig(until=until)

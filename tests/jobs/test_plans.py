@@ -52,6 +52,8 @@ def common(root: object, text: Path, **flags: Any) -> Common:
             "max_epochs": 0,
         },
         "sample": {"model": "models:/mine@champion", "num_chars": 50},
+        "evaluate": {"model": "models:/mine@champion"},
+        "explain": {"model": "models:/mine@champion"},
     }
     return Common(root=str(root), recipe=recipe, flags=flags)
 

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.evaluation.structure.check import Checker
+from pipeline.explaining.milestones import Sampled, milestones
+from pipeline.recipes import load_recipe, recipe_names
 from pipeline.reproducing.claims import judge, read_claims
+from pipeline.reproducing.measured import steps
 
 EVIDENCE: dict[str, Any] = {
     "corpus": {"fingerprint": "abcdef123"},
@@ -153,3 +157,20 @@ def test_what_is_no_claim_is_refused_by_its_number(given: Any, message: str) -> 
 def test_claims_are_a_list() -> None:
     with pytest.raises(InputError, match=r"reproduce.claims must be a list of claims"):
         read_claims({"name": "a"}, "mine")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_claims_ask_for_checks_and_milestones_that_there_are(name: str) -> None:
+    """A path with a misspelt name would never be measured, and no gate would say why."""
+    claims = read_claims(load_recipe(name)["claims"], name)
+    assert any(claim.must for claim in claims)
+    assert read_claims(load_recipe(name, "post")["claims"], name) == claims
+    checker = Checker.of(load_recipe(name)["kind"], b"int a;\nword\n" * 20)
+    checks = {each.name for each in checker.report({"a": b"int a;\n"}).checks}
+    reached = {each.name for each in milestones([Sampled(step=1, loss=1.0, sample="a")], "a b")}
+    for claim in claims:
+        for step in steps(claim.measured):
+            if step.startswith("[name=") and ".checks[" in claim.measured:
+                assert step.removeprefix("[name=") in checks
+            elif step.startswith("[") and claim.measured.startswith("evolution.reached"):
+                assert step[1:] in reached

@@ -74,13 +74,19 @@ def run(config: ReproduceConfig, common: Common) -> dict[str, Any]:
 
 
 def check_installed(recipe: Recipe) -> None:
-    """Refuse before the training what would be refused behind it."""
+    """Refuse before the training what would be refused behind it: a library that is missing."""
+    if recipe.evaluate is None:
+        return
     from pipeline.evaluation import compressors, plots
+    from pipeline.evaluation.structure.check import Checker
 
-    if recipe.evaluate:
-        plots.check_installed()
-    if recipe.evaluate and recipe.evaluate.baselines:
+    plots.check_installed()
+    if recipe.evaluate.baselines:
         compressors.check_installed()
+    kind = recipe.evaluate.kind or recipe.kind
+    if kind:
+        # Each kind has parsers of its own, and imports them when a text comes.
+        Checker.of(kind, b"").report({"nothing": b""})
 
 
 JOB = Job(

@@ -137,7 +137,7 @@ def reproduce_plan(config: Any, common: Common) -> dict[str, Any]:
     there = ", ".join(found.skipped) or "nothing"
     looks = [name for name in ("evaluate", "explain") if getattr(recipe, name)]
     rows = [("there already", there), ("time", time_of(found.seconds))]
-    rows.append(("not in that time", ", ".join(looks) or "nothing"))
+    rows.append(("also runs", ", ".join(looks) or "-"))
     _show("all", [*rows, ("claims", f"{len(recipe.claims):,}")])
     sections = ("corpus", "train", "sample", *looks)
     settings = {name: asdict(getattr(recipe, name)) for name in sections}

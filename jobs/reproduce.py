@@ -8,7 +8,7 @@ import logging
 from typing import Any
 
 try:
-    from jobs.command import Common, Job, late
+    from jobs.command import Common, Job, Parser, late, show_table
 except ModuleNotFoundError as missing:  # a Python without the package
     from uninstalled import refuse  # type: ignore[import-not-found]  # it lies beside this file
 
@@ -89,11 +89,46 @@ def check_installed(recipe: Recipe) -> None:
         Checker.of(kind, b"").report({"nothing": b""})
 
 
+def hello(_: dict[str, Any], common: Common) -> dict[str, Any]:
+    """The post's four letters, which are no corpus: learned here, in a second, and shown."""
+    from pipeline.evaluation import plots
+    from pipeline.evaluation.report import page
+    from pipeline.reproducing.hello import LETTERS, sections
+    from pipeline.reproducing.hello import hello as learned
+
+    plots.check_installed()
+    storage.check_writable(common.root)
+    found = learned()
+    folder = storage.join(common.root, "reproductions", "hello")
+    report = storage.join(folder, "report.html")
+    storage.write_bytes(report, page("hello", sections(found)).encode())
+    storage.write_json(storage.join(folder, "report.json"), found.to_json())
+    table = [("letter", "next", "", *LETTERS)]
+    for each in found.transitions:
+        for when, scores in (("first", each.first), ("one update", each.after_one)):
+            figures = (f"{score:.2f}" for score in scores)
+            table.append((each.letter, each.target, when, *figures))
+    show_table(table)
+    log.info("report: %s", report)
+    failed = found.learned < len(found.transitions)
+    return {"learned": found.learned, "report": report, "exit_status": int(failed)}
+
+
+def extra(parser: Parser) -> None:
+    parser.add_argument(
+        "--hello",
+        action="store_true",
+        help="the post's four letters and three hidden units, in place of a recipe",
+    )
+
+
 JOB = Job(
     description=__doc__ or "",
     section="reproduce",
     config_class=ReproduceConfig,
     run=run,
+    extra=extra,
+    instead={"hello": hello},
     also={
         "corpus": CorpusConfig,
         "train": TrainConfig,

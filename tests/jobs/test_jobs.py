@@ -358,6 +358,20 @@ def test_a_recipe_ends_with_a_report_or_with_how_to_go_on(
     assert not storage.names(root)
 
 
+def test_the_posts_four_letters_are_learned_without_any_engine(
+    run: Run, no_ray: None, tmp_path: Path
+) -> None:
+    ended = run("reproduce", "--hello", "--root", tmp_path)
+    assert ended.result["learned"] == 4
+    assert [line.split()[:2] for line in ended.log[1:8:2]] == [
+        ["h", "e"],
+        ["e", "l"],
+        ["l", "l"],
+        ["l", "o"],
+    ]
+    assert "min-char-rnn" in Path(ended.result["report"]).read_text()
+
+
 def test_a_claim_that_is_none_is_refused_before_anything_runs(
     run: Run, no_ray: None, tmp_path: Path, texts: Path
 ) -> None:

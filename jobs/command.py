@@ -162,6 +162,9 @@ class Job(Generic[C]):
             printed[name] = read(config_class, common.recipe[name], name)
         if self.section in printed:
             printed[self.section] = dataclasses.asdict(config)  # type: ignore[call-overload]
+        if self.section == "reproduce" and common.recipe.get("claims"):
+            # Data beside the settings of their section.
+            printed["reproduce"]["claims"] = [dict(each) for each in common.recipe["claims"]]
         return yaml_files.dump(printed)
 
 

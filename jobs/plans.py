@@ -124,18 +124,12 @@ def explain_plan(config: ExplainConfig, common: Common) -> dict[str, Any]:
 
 def reproduce_plan(config: Any, common: Common) -> dict[str, Any]:
     """What jobs/reproduce.py would do, stage by stage."""
-    check_recipe_name(common.recipe_name)
-    del config  # every setting is in the recipe's sections
+    from jobs.reproduce import recipe_of
     from pipeline.registry.looking import existing_uri
     from pipeline.reproducing.forecast import forecast
-    from pipeline.reproducing.recipe import Recipe
 
-    recipe = Recipe(
-        name=common.recipe_name,
-        corpus=common.section("corpus", CorpusConfig),
-        train=common.section("train", TrainConfig),
-        sample=common.section("sample", SampleConfig),
-    )
+    check_recipe_name(common.recipe_name)
+    recipe = recipe_of(config, common)
     existing_uri(common.root)  # refuses a remote root without a tracking server
     found = forecast(recipe, common.root, _cpus())
     for section in ("corpus", "train", "sample"):
@@ -144,8 +138,12 @@ def reproduce_plan(config: Any, common: Common) -> dict[str, Any]:
     _show("train", train_rows(found.train))
     _show("sample", sample_rows(found.sample))
     there = ", ".join(found.skipped) or "nothing"
-    _show("all", [("there already", there), ("time", time_of(found.seconds))])
-    settings = {name: asdict(getattr(recipe, name)) for name in ("corpus", "train", "sample")}
+    looks = [name for name in ("evaluate", "explain") if getattr(recipe, name)]
+    rows = [("there already", there), ("time", time_of(found.seconds))]
+    rows.append(("also runs", ", ".join(looks) or "-"))
+    _show("all", [*rows, ("claims", f"{len(recipe.claims):,}")])
+    sections = ("corpus", "train", "sample", *looks)
+    settings = {name: asdict(getattr(recipe, name)) for name in sections}
     return {"dry_run": True, "root": common.root, "settings": settings, **found.to_json()}
 
 

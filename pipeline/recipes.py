@@ -9,7 +9,8 @@ A setting comes from the default, the recipe, its scale, SECTION.SETTING=VALUE o
 one wins. Sections are Settings: what was written, and where, stays with each value until a job
 reads its section. `name: NAME` names a recipe whose file is called otherwise. `kind: c` says what
 its text is, for the checks of evaluation/structure: outside of every section, so that no corpus
-gets another fingerprint by it.
+gets another fingerprint by it. `reproduce: {claims: [...]}` are what the recipe expects of its
+figures: no settings but data, which reproducing/claims.py reads.
 """
 
 from __future__ import annotations
@@ -38,9 +39,11 @@ def recipe_names() -> list[str]:
 def load_recipe(
     reference: str, scale: str = "", changes: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """A recipe by name, path or URL, its scale applied: name, kind, and every one of SECTIONS.
+    """A recipe by name, path or URL, its scale applied: name, kind, claims, and every one of
+    SECTIONS.
 
-    `kind` is "" where neither the recipe nor the one that lends its corpus says one.
+    `kind` is "" where neither the recipe nor the one that lends its corpus says one. A scale's
+    claims stand in the place of the recipe's own.
 
     `changes` are settings by section that come over the recipe's, before what follows from them.
 
@@ -97,6 +100,8 @@ def _load(reference: str, scale: str, above: tuple[str, ...]) -> dict[str, Any]:
         _check_settings(settings, section, reference)
         _check_settings(scaled, section, reference)
         recipe[section] = over(settings, scaled)
+    # A setting is read from its text, and a claim holds more than a text: they part here.
+    recipe["claims"] = recipe["reproduce"].pop("claims", [])
     return recipe
 
 

@@ -83,6 +83,7 @@ def test_what_a_recipe_does_not_say_has_a_default(tmp_path: Path) -> None:
         "evaluate": {"model": "models:/mine@champion"},
         "explain": {"model": "models:/mine@champion"},
         "reproduce": {},
+        "claims": [],
     }
     assert load_recipe(str(path)) == load_recipe(str(path), "small") == expected
     path.write_text("{corpus: {name: a}, train: {corpus: b}, sample: {model: m}}")
@@ -95,6 +96,7 @@ def test_what_a_recipe_does_not_say_has_a_default(tmp_path: Path) -> None:
         "evaluate": {"model": "models:/mine@champion"},
         "explain": {"model": "models:/mine@champion"},
         "reproduce": {},
+        "claims": [],
     }
 
 

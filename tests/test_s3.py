@@ -221,7 +221,9 @@ def test_the_jobs_run_on_a_root_on_s3(bucket: str, texts: Path, tmp_path: Path) 
     assert runs.complete(f"{bucket}/runs/{run}")
     # The report of a whole recipe, which tests/jobs/test_jobs.py leaves to this test.
     assert set(result["val_bits_per_byte"]) == {"model", "xz", "unigram"}
-    assert set(result["seconds"]) == {"start", "corpus", "train", "sample", "report"}
+    looks = {"baselines", "evaluation", "explanation"}
+    assert set(result["seconds"]) == {"start", "corpus", "train", "sample", "report"} | looks
+    assert b"Where it comes from" in storage.read_bytes(result["report"])
     assert f"model    {result['model']}, tracked at sqlite:" in done.err
     # What a person sees: what workers have to say, and nothing that engines say to nobody's use.
     assert "train mine: 20 steps of 20 steps (100%), " in done.err

@@ -240,7 +240,8 @@ def _rendered(part: Section, pictures: list[str]) -> str:
         lines = [f"<tr>{''.join(f'<th>{escaped(cell)}</th>' for cell in head)}</tr>"]
         lines += [f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows]
         pieces.append('<div class="table"><table>\n' + "\n".join(lines) + "\n</table></div>")
-    return "\n".join([*pieces, *pictures, "</section>"])
+    links = [f'<p><a href="{escaped(to)}">{escaped(title)}</a></p>' for title, to in part.links]
+    return "\n".join([*pieces, *pictures, *links, "</section>"])
 
 
 def _cell(text: str) -> str:

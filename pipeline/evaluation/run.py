@@ -57,7 +57,11 @@ def run_evaluation(
     config: EvaluateConfig, root: str, session: Session, kinds: Mapping[str, str] = NO_KINDS
 ) -> EvaluationRun:
     """Evaluate, and write the report. `session(output)` is entered once the input is checked."""
-    plan = prepare(config, root, kinds)
+    return run_plan(prepare(config, root, kinds), root, session)
+
+
+def run_plan(plan: Plan, root: str, session: Session) -> EvaluationRun:
+    """`run_evaluation` of what is prepared: a recipe looks first whether its output is there."""
     storage.check_writable(plan.output, option="--output")
     if config.prove:
         storage.check_file_writable(storage.absolute(config.prove), "--prove")

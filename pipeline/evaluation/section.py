@@ -12,13 +12,14 @@ class Section:
 
     `lead` says how to read it. The first row of `table` is its head; cells are plain text, which
     may come from a hostile corpus. `plots` are SVG documents of our own making, with no text of a
-    corpus in them.
+    corpus in them. `links` are titles and paths of our own files, from the page's folder on.
     """
 
     title: str
     lead: str = ""
     table: tuple[tuple[str, ...], ...] = ()
     plots: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {"title": self.title, "lead": self.lead, "table": [list(row) for row in self.table]}

@@ -82,7 +82,12 @@ def run_explanation(
     config: ExplainConfig, root: str, session: Session, kinds: Mapping[str, str] = NO_KINDS
 ) -> ExplainRun:
     """Write the pages of a model. `session(output)` is entered once the input is checked."""
-    plan = prepare(config, root, kinds)
+    return run_plan(prepare(config, root, kinds), session)
+
+
+def run_plan(plan: ExplainPlan, session: Session) -> ExplainRun:
+    """`run_explanation` of what is prepared: a recipe looks first whether its output is there."""
+    config = plan.config
     storage.check_writable(plan.output, option="--output")
     if plan.text is None:
         return _written(plan, {PLAY_PAGE: play_page(plan.model)})

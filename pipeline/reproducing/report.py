@@ -6,7 +6,7 @@ import json
 
 from pipeline import storage
 from pipeline.hints import command
-from pipeline.reproducing.stages import Reproduction
+from pipeline.reproducing.result import Reproduction
 
 EXCERPT_LINES = 10
 _EXCERPT_BYTES = 4000
@@ -29,15 +29,27 @@ an excerpt of {shown}:
 {_excerpt(shown)}
 
 bits per byte on the validation text:  {table}
-
+{_claims(done)}
 corpus   {done.built.url}
 run      {done.trained.run}
 model    {model}, tracked at {done.trained.tracking_uri}
 samples  {done.sampled.samples}
+report   {done.report}
 
 go on:   mlflow ui --backend-store-uri {done.trained.tracking_uri}
          {again}
          {command("reproduce")} --recipe PATH   (a recipe of your own; see jobs/recipes/)"""
+
+
+def _claims(done: Reproduction) -> str:
+    """A line a claim, after an empty one; "" without any."""
+    lines = []
+    for each in done.judged:
+        value = f"{each.value:.4g}" if isinstance(each.value, float) else each.value
+        gate = "FAILS (gate)" if each.fails_gate else each.verdict
+        lines.append(f"  {gate:12}  {each.claim.name}: {value}, {each.needed}")
+    broken = [f"  BROKEN        {step.what}: {step.broken}" for step in done.steps if step.broken]
+    return "".join(f"\n{line}" for line in (*lines, *broken)) + "\n" if lines or broken else ""
 
 
 def _excerpt(url: str) -> str:

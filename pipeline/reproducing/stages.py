@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.corpora.build import BuildResult, build_corpus
+from pipeline import runs, storage
+from pipeline.corpora.build import build_corpus
 from pipeline.evaluation.baselines import baselines
-from pipeline.registry.fetch import frozen_vocab
+from pipeline.registry.fetch import fetch_model, frozen_vocab
+from pipeline.reproducing import page
+from pipeline.reproducing.claims import judge
+from pipeline.reproducing.evidence import Look, evaluated, evolved, explained, kind_of
+from pipeline.reproducing.lineage import trace
 from pipeline.reproducing.recipe import Recipe
+from pipeline.reproducing.result import Reproduction
+from pipeline.reproducing.resume import take_up
 from pipeline.sampling.job import SampleResult
 from pipeline.sampling.run import run_sampling
 from pipeline.tasks import Runner
@@ -21,6 +30,13 @@ from pipeline.training.run import ensure_trained
 
 # Recipe has a file of its own, which imports no engine; who runs stages finds it here.
 __all__ = ["Recipe", "Reproduction", "StageTimes", "reproduce"]
+
+PAGES = {
+    "report.html": "Evaluation: scores, structure, memorisation",
+    "text.html": "A text as the model reads it, and its cells",
+    "play.html": "The model in a page: it writes and scores",
+    "evolution.html": "What it learned when",
+}
 
 
 @dataclass
@@ -36,41 +52,11 @@ class StageTimes:
         self.began = now
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reproduction:
-    """What a recipe came to. A run that was asked to stop ends with its training.
-
-    `bits_per_byte` are of the model and of simple compressors, on the validation text.
-    """
-
-    recipe: str
-    root: str
-    built: BuildResult
-    trained: TrainedRun
-    sampled: SampleResult | None = None
-    bits_per_byte: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        if self.sampled is None:
-            return self.trained.to_json()
-        return {
-            "recipe": self.recipe,
-            "root": self.root,
-            "corpus": self.built.url,
-            "model": self.trained.model,
-            "samples": self.sampled.samples,
-            "val_bits_per_byte": {
-                name: round(value, 4) for name, value in self.bits_per_byte.items()
-            },
-            "seconds": self.seconds,
-        }
-
-
 def reproduce(recipe: Recipe, root: str, run: Runner, times: StageTimes) -> Reproduction:
-    """Build, train, register, sample and measure.
+    """Build, train, register, sample, evaluate, explain, judge the claims and write the report.
 
-    Ray must be initialised. `run` runs the corpus's tasks.
+    Samples come before the evaluation, which checks these very files. Ray must be initialised.
+    `run` runs the tasks of the corpus, the evaluation and the explanation.
     """
     # An unchanged source is not read again, a trained model not trained again, files that are there
     # not written again: a recipe that was killed goes on where it was.
@@ -78,19 +64,31 @@ def reproduce(recipe: Recipe, root: str, run: Runner, times: StageTimes) -> Repr
     built = build_corpus(recipe.corpus, root, run, frozen=frozen)
     times.done("corpus")
     corpus = check_run(recipe.train, root)
-    trained = ensure_trained(recipe.train, root, recipe.name, corpus)
+    train = take_up(recipe.train, root, recipe.name, corpus)
+    trained = ensure_trained(train, root, recipe.name, corpus)
     if trained.stopped:  # it can be resumed, and has no model before that
         return Reproduction(recipe=recipe.name, root=root, built=built, trained=trained)
     times.done("train")
-    sample = dataclasses.replace(recipe.sample, model=_model_to_sample(recipe, trained))
+    sample = dataclasses.replace(recipe.sample, model=_own(recipe.sample.model, recipe, trained))
     # Ray is there already: nothing to enter.
     sampled = run_sampling(sample, root, contextlib.nullcontext).result
     times.done("sample")
     assert trained.val_bits_per_byte is not None
     # Beside what anybody can have without a model, on the same text.
     bits_per_byte = {"model": trained.val_bits_per_byte, **baselines(corpus, "val")}
-    times.done("report")
-    return Reproduction(
+    evidence: dict[str, Any] = {
+        "corpus": built.to_json() | {"fingerprint": corpus.fingerprint},
+        "training": trained.to_json(),
+        "samples": sampled.to_json(),
+        "baselines": bits_per_byte,
+    }
+    times.done("baselines")
+    pages: dict[str, str] = {}
+    for name, look in _looks(recipe, root, run, trained, sampled):
+        evidence[name] = look.found
+        pages |= {_title(url): url for url in look.pages}
+        times.done(name)
+    done = Reproduction(
         recipe=recipe.name,
         root=root,
         built=built,
@@ -98,13 +96,58 @@ def reproduce(recipe: Recipe, root: str, run: Runner, times: StageTimes) -> Repr
         sampled=sampled,
         bits_per_byte=bits_per_byte,
         seconds=times.seconds,
+        evidence=evidence,
+        pages=pages,
+        judged=judge(recipe.claims, evidence),
+        steps=trace(sampled.samples, fetch_model(sample.model, root), trained.run, corpus),
     )
+    return _reported(done, recipe, times)
 
 
-def _model_to_sample(recipe: Recipe, trained: TrainedRun) -> str:
+def _looks(
+    recipe: Recipe, root: str, run: Runner, trained: TrainedRun, sampled: SampleResult
+) -> Iterator[tuple[str, Look]]:
+    """The stages that look at the model, as they are asked for: each runs when it is its turn."""
+    corpus = recipe.corpus.name
+    if storage.names(storage.join(trained.run, runs.SAMPLES)):
+        yield "evolution", evolved(trained.run, root)
+    if recipe.evaluate:
+        evaluate = dataclasses.replace(
+            recipe.evaluate, model=_own(recipe.evaluate.model, recipe, trained)
+        )
+        kind = kind_of(evaluate.kind, recipe.kind, corpus)
+        yield "evaluation", evaluated(evaluate, kind, root, run, sampled)
+    if recipe.explain:
+        explain = dataclasses.replace(
+            recipe.explain, model=_own(recipe.explain.model, recipe, trained)
+        )
+        kind = kind_of(explain.kind, recipe.kind, corpus)
+        yield "explanation", explained(explain, kind, root, run)
+
+
+def _reported(done: Reproduction, recipe: Recipe, times: StageTimes) -> Reproduction:
+    """Write the report, in a folder named by all that it tells of."""
+    shown = [done.trained.model, sorted(done.pages.values()), repr(recipe.claims)]
+    assert done.sampled is not None
+    shown.append(done.sampled.samples)
+    digest = storage.sha256_bytes(json.dumps(shown).encode())[:6]
+    folder = storage.join(done.root, "reproductions", f"{done.recipe}-{digest}")
+    # The page shows the seconds of the stages before it, the job's line its own as well.
+    url = page.write(dataclasses.replace(done, report=storage.join(folder, page.PAGE)), folder)
+    times.done("report")
+    return dataclasses.replace(done, report=url)
+
+
+def _title(url: str) -> str:
+    """What a page is called in the report."""
+    file = url.rsplit("/", 1)[-1]
+    return PAGES.get(file, file)
+
+
+def _own(reference: str, recipe: Recipe, trained: TrainedRun) -> str:
     """The model that was trained, unless the recipe names another one.
 
     It need not have become champion: the report is about this model, so the samples are too.
     """
     own = f"models:/{recipe.name}@champion"
-    return trained.model if recipe.sample.model == own else recipe.sample.model
+    return trained.model if reference == own else reference

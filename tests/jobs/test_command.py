@@ -410,6 +410,8 @@ def test_a_printed_recipe_gives_the_same_run(run: Run, tmp_path: Path, name: str
         assert printed["name"] == recipe
         asked = load_recipe(recipe, "post", {"train": {"seed": 7}})
         assert printed["kind"] == asked["kind"]
+        if name == "reproduce":
+            assert printed["claims"] == asked["claims"]
         for section, config_class in job.sections.items():
             if section == "train":
                 configs = [

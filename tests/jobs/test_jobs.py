@@ -354,6 +354,9 @@ def test_a_recipe_ends_with_a_report_or_with_how_to_go_on(
         assert (recipe.name, at) == ("mine", root)
         assert recipe.corpus.source == str(texts)
         assert (recipe.train.hidden_size, recipe.sample.num_files) == (24, 2)
+        assert recipe.evaluate is not None
+        assert recipe.evaluate.model == "models:/mine@champion"
+        assert recipe.explain is None  # it was asked to end before that
         assert list(times.seconds) == ["start"]
         return Done(trained=trained)
 
@@ -361,13 +364,36 @@ def test_a_recipe_ends_with_a_report_or_with_how_to_go_on(
     monkeypatch.setattr("cluster.connect.node_count", lambda: 1)
     monkeypatch.setattr(stages, "reproduce", reproduced)
     monkeypatch.setattr(report, "report", lambda done: "the report")
-    ended = run("reproduce", "--recipe", recipe, "--root", root)
+    ended = run("reproduce", "--recipe", recipe, "--root", root, "--until", "evaluate")
     assert json.loads(ended.out) == {"stopped": stopped}
     assert ended.status == (130 if stopped else 0)
     go_on = f"stopped; go on: {command('train')} --root {root} --resume run-1"
     assert ended.log[-1] == (go_on if stopped else "the report")
     # Before Ray starts it is tried whether something can be written: a folder, and no more.
     assert not storage.names(root)
+
+
+def test_the_posts_four_letters_are_learned_without_any_engine(
+    run: Run, no_ray: None, tmp_path: Path
+) -> None:
+    ended = run("reproduce", "--hello", "--root", tmp_path)
+    assert ended.result["learned"] == 4
+    assert [line.split()[:2] for line in ended.log[1:8:2]] == [
+        ["h", "e"],
+        ["e", "l"],
+        ["l", "l"],
+        ["l", "o"],
+    ]
+    assert "min-char-rnn" in Path(ended.result["report"]).read_text()
+
+
+def test_a_claim_that_is_none_is_refused_before_anything_runs(
+    run: Run, no_ray: None, tmp_path: Path, texts: Path
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(RECIPE.format(source=texts) + "reproduce: {claims: [{name: a}]}\n")
+    refused = run("reproduce", "--recipe", recipe, "--root", tmp_path / "root").refusal
+    assert "recipe mine: claim 1: measured, comparison, expected is not given." in refused
 
 
 def test_a_corpus_of_other_settings_than_the_recipes_is_told_of(

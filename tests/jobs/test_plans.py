@@ -18,6 +18,7 @@ from pipeline.corpora.manifest import open_corpus
 from pipeline.errors import InputError
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.explaining.config import ExplainConfig
+from pipeline.reproducing.config import ReproduceConfig
 from pipeline.sampling.config import SampleConfig
 from pipeline.training import estimate
 from pipeline.training.config import TrainConfig
@@ -51,6 +52,8 @@ def common(root: object, text: Path, **flags: Any) -> Common:
             "max_epochs": 0,
         },
         "sample": {"model": "models:/mine@champion", "num_chars": 50},
+        "evaluate": {"model": "models:/mine@champion"},
+        "explain": {"model": "models:/mine@champion"},
     }
     return Common(root=str(root), recipe=recipe, flags=flags)
 
@@ -133,14 +136,19 @@ def test_a_recipe_is_planned_stage_by_stage(
     tmp_path: Path, text: Path, log: pytest.LogCaptureFixture
 ) -> None:
     given = common(tmp_path / "root", text)
-    found = json.loads(json.dumps(plans.reproduce_plan(None, given)))
+    found = json.loads(json.dumps(plans.reproduce_plan(ReproduceConfig(), given)))
     assert not (tmp_path / "root").exists()
     assert found["settings"]["train"]["max_steps"] == 30
     assert found["skipped"] == []
     assert found["sample"]["parameters"] == found["train"]["parameters"]
     assert "there already  nothing" in shown(log)
+    # What looks at a model has no forecast of its time; it is said that it will run.
+    assert "evaluate, explain" in shown(log)
+    assert found["settings"]["explain"]["model"] == "models:/mine@champion"
+    shorter = plans.reproduce_plan(ReproduceConfig(until="sample"), given)
+    assert set(shorter["settings"]) == {"corpus", "train", "sample"}
     with pytest.raises(InputError, match="set MLFLOW_TRACKING_URI"):
-        plans.reproduce_plan(None, common("memory://root", text))
+        plans.reproduce_plan(ReproduceConfig(), common("memory://root", text))
 
 
 @pytest.mark.parametrize("nested", [True, False])
@@ -185,7 +193,8 @@ def test_a_fresh_recipe_is_planned_without_any_engine(tmp_path: Path, text: Path
 import sys
 from jobs.command import Common
 from jobs.plans import reproduce_plan
-reproduce_plan(None, Common(root={given.root!r}, recipe={given.recipe!r}, flags={{}}))
+from pipeline.reproducing.config import ReproduceConfig
+reproduce_plan(ReproduceConfig(), Common(root={given.root!r}, recipe={given.recipe!r}, flags={{}}))
 print(*{{"torch", "ray", "mlflow"}} & set(sys.modules))
 """
     done = subprocess.run(

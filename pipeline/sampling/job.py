@@ -9,14 +9,17 @@ finished.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline import storage
 from pipeline.errors import DamagedError, InputError
 from pipeline.model.artifact import ModelArtifact
+from pipeline.sampling.claim import claimed
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.plan import Plan, Sample, SampleRecord, make_plan
 from pipeline.sampling.writer import LANES, PARTIAL
@@ -127,6 +130,22 @@ class Job:
         names = [sample.name for sample in self.plan.samples]
         others = sorted(set(self.records) - set(names))
         return [self.records[name] for name in [*names, *others]]
+
+
+@contextlib.contextmanager
+def taken(config: SampleConfig, model: ModelArtifact, root: str) -> Iterator[Job]:
+    """`prepare`, with the output folder held against other jobs for as long as the block runs.
+
+    While another job writes there this one waits, and then goes on from what is there.
+    """
+    job, others = look(config, model, root)
+    # A finished job only reads, so that its samples may lie where nobody may write any more.
+    if not job.missing and not others:
+        yield job
+        return
+    storage.check_writable(job.output, option="--output")
+    with claimed(job.output):
+        yield prepare(config, model, root)
 
 
 def prepare(config: SampleConfig, model: ModelArtifact, root: str) -> Job:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.errors import DamagedError, InputError
-from pipeline.model.artifact import ModelArtifact
+from pipeline.model.artifact import ModelArtifact, load_weights
 from pipeline.sampling.claim import claimed
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.plan import Plan, Sample, SampleRecord, make_plan
@@ -89,7 +89,11 @@ class Job:
         """Publish samples.jsonl, then remove what it has made superfluous; other files' beginnings
         stay.
         """
-        lines = [json.dumps(record.to_json(), sort_keys=True) for record in self._in_order()]
+        # Not NaN, which is no JSON: who reads the file with another language could not.
+        lines = [
+            json.dumps(record.to_json(), sort_keys=True, allow_nan=False)
+            for record in self._in_order()
+        ]
         text = "".join(f"{line}\n" for line in lines).encode()
         url = storage.join(self.output, SAMPLES)
         # Left alone when it says the same: whoever watches the file sees no change without one.
@@ -160,6 +164,7 @@ def prepare(config: SampleConfig, model: ModelArtifact, root: str) -> Job:
         storage.remove_tree(storage.join(job.output, name))
     # A finished job only reads, so that its samples may lie where nobody may write any more.
     if job.missing:
+        load_weights(model.files, model.uri)  # refuses what would be found out on actors only
         storage.check_writable(job.output, option="--output")
         storage.write_json(storage.join(job.output, SETTINGS), job.plan.settings)
     return job

@@ -17,11 +17,9 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import InputError
-from pipeline.urls import filesystem, fresh, reaching, refusal
+from pipeline.urls import OBJECT_STORES, filesystem, fresh, reaching, refusal
 
 TEMPORARY = ".writing-"  # prefix of a file on its way; a reader never opens one
-# Protocols of stores where an upload is seen only when it is complete.
-_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"}
 # Where stores' own exceptions come from, of those that are no OSError.
 _STORE_PACKAGES = {
     "adlfs",
@@ -48,7 +46,7 @@ def writing(url: str) -> Iterator[IO[bytes]]:
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
     if isinstance(fs, LocalFileSystem):
         writer = _writing_local(path)
-    elif protocols & _OBJECT_STORES:
+    elif protocols & OBJECT_STORES:
         writer = _writing_object(fs, path)
     else:
         writer = _writing_beside(fs, path)

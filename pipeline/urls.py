@@ -16,6 +16,9 @@ from fsspec.implementations.local import LocalFileSystem
 from pipeline.errors import InputError, StoreError
 
 _HTTP = ("http://", "https://")
+# Protocols of stores where an upload is seen only when it is complete; their paths begin with a
+# bucket.
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"}
 _LOCAL = ("file://", "local://")
 # Filesystems that look into one file, that nobody can write to, or that end with their process.
 _READ_ONLY = ("zip", "tar", "libarchive", "data", "reference", "git", "github", "memory")
@@ -95,6 +98,12 @@ def absolute(url: str) -> str:
     if url.startswith(_HTTP):
         return url  # a server tells a folder apart by its last "/"
     if "://" in url and not url.startswith(_LOCAL):
+        protocol, _, rest = url.partition("://")
+        # Without its end, s3:// would be a local folder of the name "s3:".
+        if not rest.strip("/") or (protocol in OBJECT_STORES and rest.startswith("/")):
+            raise InputError(
+                f"{url} names no place in its store; give all of it: {protocol}://BUCKET/FOLDER."
+            )
         return url.rstrip("/")
     path = url.split("://", 1)[1] if "://" in url else url
     return os.path.abspath(os.path.expanduser(path))

@@ -114,3 +114,13 @@ def test_what_a_store_raises_names_the_url_in_one_line() -> None:
 def test_a_nul_is_in_no_url() -> None:
     with pytest.raises(InputError, match="NUL"):
         urls.filesystem("/a\0b")
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://", "s3:///", "s3:///key", "gs://", "memory://", "memory:///", "zip://a::s3://"]
+)
+def test_a_url_that_names_no_place_is_refused(url: str) -> None:
+    """Without its end it would be a local folder of the name "s3:"."""
+    with pytest.raises(InputError, match=r"names no place in its store; give all of it: \w+://BUC"):
+        urls.absolute(url)
+    assert urls.absolute("memory:///a") == "memory:///a"

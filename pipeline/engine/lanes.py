@@ -6,28 +6,30 @@ Shapes: W lanes, H hidden, L layers, N padded gate outputs, V vocab.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 
 from pipeline.corpora.vocab import Vocab, describe, symbols_of
 from pipeline.engine import kernels, step
 from pipeline.engine.kernels import FIELDS, LaneArrays, TextArrays
 from pipeline.engine.request import LINE, Piece, Request
+from pipeline.engine.saved import (
+    MOVING,
+    check_numbers,
+    check_tensors,
+    pack,
+    request_digest,
+    unpack,
+)
 from pipeline.engine.step import Buffers, StateArrays
 from pipeline.engine.tiles import COLUMNS, GROUP
 from pipeline.engine.weights import Weights, padded
 from pipeline.errors import DamagedError, InputError
 
 BLOCK = 256  # positions between hand-overs to the caller
-# What of a lane's numbers moves while it runs: the rest follows from its request. These names are
-# in saved lanes.
-_MOVING = ("position", "left", "begun", "sampled", "matched", "items")
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Lanes:
         self.stop = writable.tokens(stop, "stop ")
         self.borders = stop_borders(self.stop)
         self.names: list[Hashable] = []
+        self.requests: list[Request] = []  # of the running lanes, as `names`
         self.state = StateArrays(
             hidden=np.zeros((layers, width, hidden), np.float32),
             cell=np.zeros((layers, width, hidden), np.float32),
@@ -148,6 +151,7 @@ class Lanes:
         used = activations.shape[1]
         self.state.int8_activations[:, lane, :used] = activations.astype(np.uint8)
         self.names.append(name)
+        self.requests.append(request)
 
     def advance(self) -> list[Piece]:
         """Go on until a lane has ended, or for BLOCK positions; what each lane wrote."""
@@ -212,9 +216,10 @@ class Lanes:
         """
         lane = self.names.index(name)
         numbers = dict(zip(FIELDS, self.own.numbers[lane].tolist(), strict=True))
-        moving = {field: numbers[field] for field in _MOVING}
+        moving = {field: numbers[field] for field in MOVING}
         facts = {
             "key": int(self.own.keys[lane]),
+            "request": request_digest(self.requests[lane], self.stop),
             "nats": self.own.nats[lane].item(),
             "prime_read": numbers["prime_at"] - numbers["prime_start"],  # -1 before a line feed
         }
@@ -223,32 +228,40 @@ class Lanes:
             "cell": self.state.cell[:, lane].copy(),
             "logits": self.buffers.logits[lane],
         }
-        metadata = {"lane": json.dumps({**(more or {}), **moving, **facts})}
-        return safetensors.numpy.save(tensors, metadata)
+        return pack({**(more or {}), **moving, **facts}, tensors)
 
     def _restore(
         self, lane: int, request: Request, saved: bytes, numbers: dict[str, int]
     ) -> dict[str, int]:
         """Put a saved state into a lane; returns its numbers, those of the request moved on."""
         try:
-            facts = saved_facts(saved)
-            tensors = safetensors.numpy.load(saved)
-            if facts["key"] != request.key:
+            lane_before = unpack(saved)
+            facts = lane_before.facts
+            if facts.get("key") != request.key:
                 raise ValueError("it is another request's")
-            # Another model's state has another shape, which numpy refuses with a ValueError.
-            self.state.hidden[:, lane] = tensors["hidden"]
-            self.state.cell[:, lane] = tensors["cell"]
-            self.buffers.logits[lane] = tensors["logits"]
-            self.own.nats[lane] = facts["nats"]
-            moved = {field: int(facts[field]) for field in _MOVING if field in facts}
-            # Where the prime lies among all primes differs from job to job, how much of it was read
-            # does not.
-            moved["prime_at"] = numbers["prime_start"] + int(facts["prime_read"])
-            return numbers | moved
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            if facts.get("request") != request_digest(request, self.stop):
+                raise ValueError("it is a request's of other settings")
+            prime_symbols = numbers["prime_stop"] - numbers["prime_start"]
+            check_numbers(facts, request, prime_symbols, len(self.stop))
+            into = {
+                "hidden": self.state.hidden[:, lane],
+                "cell": self.state.cell[:, lane],
+                "logits": self.buffers.logits[lane],
+            }
+            shapes = {name: array.shape for name, array in into.items()}
+            check_tensors(lane_before.tensors, shapes, facts["position"])
+        except ValueError as error:
             raise DamagedError(
                 f"a saved lane cannot be used: {error}; remove it, or give --overwrite."
             ) from None
+        for name, array in into.items():
+            array[:] = lane_before.tensors[name]
+        self.own.nats[lane] = facts["nats"]
+        moved = {field: facts[field] for field in MOVING}
+        # Where the prime lies among all primes differs from job to job, how much of it was read
+        # does not.
+        moved["prime_at"] = numbers["prime_start"] + facts["prime_read"]
+        return numbers | moved
 
     def _place_prime(self, request: Request) -> tuple[int, int]:
         """Where the request's prime stands among all primes; a line feed stands before it for
@@ -282,19 +295,13 @@ class Lanes:
         last = self.running - 1
         self.names[lane] = self.names[last]
         self.names.pop()
+        self.requests[lane] = self.requests[last]
+        self.requests.pop()
         self.buffers.logits[lane] = self.buffers.logits[last]
         for per_lane in self.own:
             per_lane[lane] = per_lane[last]
         for per_layer in self.state:
             per_layer[:, lane] = per_layer[:, last]
-
-
-def saved_facts(saved: bytes) -> dict[str, Any]:
-    """The JSON of a saved lane; ValueError, KeyError or TypeError for anything else."""
-    # safetensors' format: eight bytes of length, then a JSON header. `load` gives tensors alone.
-    size = int.from_bytes(saved[:8], "little")
-    facts: dict[str, Any] = json.loads(json.loads(saved[8 : 8 + size])["__metadata__"]["lane"])
-    return facts
 
 
 def stop_borders(stop: np.ndarray) -> np.ndarray:

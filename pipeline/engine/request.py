@@ -97,6 +97,15 @@ class Piece:
     nats: float
     ended: bool
 
+    def __post_init__(self) -> None:
+        # Finite weights can be so large that their products are not: the text would be noise, and
+        # its record no JSON.
+        if not math.isfinite(self.nats):
+            raise InputError(
+                "the model's logits are not finite numbers: its weights are too large to compute "
+                "with; take an earlier checkpoint, or train again."
+            )
+
 
 def check_stop(lines: int, stop: str | bytes) -> None:
     """Refuse a stop text beside lines."""

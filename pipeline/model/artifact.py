@@ -158,6 +158,7 @@ def load_weights(files: dict[str, bytes], source: str) -> LoadedWeights:
     if not all(value.dtype.name in FLOATS for value in weights.values()):
         raise _no_floats(source)
     _check_shapes(about.model, {name: value.shape for name, value in weights.items()}, source)
+    _check_finite(weights, source)
     return LoadedWeights(about, vocab, weights)
 
 
@@ -182,6 +183,7 @@ def load_network(files: dict[str, bytes], source: str) -> tuple[CharRNN, Vocab, 
     _check_shapes(
         about.model, {name: tuple(value.shape) for name, value in weights.items()}, source
     )
+    _check_finite({name: value.numpy() for name, value in weights.items()}, source)
     # On "meta" the network takes no memory and draws no random numbers; the weights become its own.
     with torch.device("meta"):
         network = CharRNN(about.model)
@@ -229,6 +231,20 @@ def _check_shapes(model: ModelConfig, shapes: dict[str, tuple[int, ...]], source
         else:
             continue
         raise DamagedError(f"{source}: {WEIGHTS} does not fit {CONFIG}: {reason}.")
+
+
+def _check_finite(weights: dict[str, np.ndarray], source: str) -> None:
+    """Refuse weights that a run which diverged leaves: every text of theirs would be noise."""
+    for name in sorted(weights):
+        # As they are computed with: a float64 may be beyond all float32.
+        with np.errstate(over="ignore"):
+            is_finite = np.isfinite(weights[name].astype(np.float32, copy=False))
+        if not is_finite.all():
+            count = is_finite.size - int(np.count_nonzero(is_finite))
+            raise InputError(
+                f"{source}: {count:,} of the {is_finite.size:,} numbers of {name} are not finite, "
+                "so the model is none; take an earlier checkpoint, or train again."
+            )
 
 
 def _no_floats(source: str) -> DamagedError:

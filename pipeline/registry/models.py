@@ -21,7 +21,7 @@ import mlflow
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types.schema import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType, ColSpec, ParamSchema, ParamSpec, Schema
 
 from pipeline import storage
 from pipeline.errors import InputError, TrackingError
@@ -40,6 +40,8 @@ from pipeline.registry.tracking import (
 CHAMPION = "champion"
 DIGEST_TAG = "sha256."
 SETTINGS_TAG = "train_settings"
+# In one text, of a model that is loaded without another max_chars (pyfunc.py).
+MAX_SERVED_CHARS = 100_000
 _HOUSE = Path(__file__).parent.parent  # the package pipeline: a registered model carries it
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # for an unknown name, and alias
 
@@ -274,6 +276,7 @@ class Models:
                 pip_requirements=_requirements(),  # without them MLflow looks for 7-8 s
                 signature=_signature(),
                 step=step,
+                model_config={"max_chars": MAX_SERVED_CHARS},
             )
 
     def _log_figures(self, mlflow_id: str, model_id: str, about: ModelAbout) -> None:
@@ -434,7 +437,8 @@ def _signature() -> ModelSignature:
         ParamSpec("seed", "long", 1),
     ]
     text = Schema([ColSpec("string")])
-    return ModelSignature(text, text, ParamSchema(params))
+    primes = Schema([ColSpec(AnyType())])
+    return ModelSignature(primes, text, ParamSchema(params))
 
 
 def _requirements() -> list[str]:

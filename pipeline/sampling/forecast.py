@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.corpora.manifest import corpus_url, open_version
-from pipeline.engine.lanes import saved_facts
+from pipeline.engine.saved import saved_facts
 from pipeline.errors import DamagedError, InputError
 from pipeline.estimates import RAY_START_S, Estimate, check_could_write
 from pipeline.model.about import ModelAbout, Precision

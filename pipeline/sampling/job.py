@@ -9,14 +9,17 @@ finished.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline import storage
 from pipeline.errors import DamagedError, InputError
-from pipeline.model.artifact import ModelArtifact
+from pipeline.model.artifact import ModelArtifact, load_weights
+from pipeline.sampling.claim import claimed
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.plan import Plan, Sample, SampleRecord, make_plan
 from pipeline.sampling.writer import LANES, PARTIAL
@@ -86,7 +89,11 @@ class Job:
         """Publish samples.jsonl, then remove what it has made superfluous; other files' beginnings
         stay.
         """
-        lines = [json.dumps(record.to_json(), sort_keys=True) for record in self._in_order()]
+        # Not NaN, which is no JSON: who reads the file with another language could not.
+        lines = [
+            json.dumps(record.to_json(), sort_keys=True, allow_nan=False)
+            for record in self._in_order()
+        ]
         text = "".join(f"{line}\n" for line in lines).encode()
         url = storage.join(self.output, SAMPLES)
         # Left alone when it says the same: whoever watches the file sees no change without one.
@@ -129,6 +136,22 @@ class Job:
         return [self.records[name] for name in [*names, *others]]
 
 
+@contextlib.contextmanager
+def taken(config: SampleConfig, model: ModelArtifact, root: str) -> Iterator[Job]:
+    """`prepare`, with the output folder held against other jobs for as long as the block runs.
+
+    While another job writes there this one waits, and then goes on from what is there.
+    """
+    job, others = look(config, model, root)
+    # A finished job only reads, so that its samples may lie where nobody may write any more.
+    if not job.missing and not others:
+        yield job
+        return
+    storage.check_writable(job.output, option="--output")
+    with claimed(job.output):
+        yield prepare(config, model, root)
+
+
 def prepare(config: SampleConfig, model: ModelArtifact, root: str) -> Job:
     """Check the settings, take the output folder for them, and see which files are there already.
 
@@ -141,6 +164,7 @@ def prepare(config: SampleConfig, model: ModelArtifact, root: str) -> Job:
         storage.remove_tree(storage.join(job.output, name))
     # A finished job only reads, so that its samples may lie where nobody may write any more.
     if job.missing:
+        load_weights(model.files, model.uri)  # refuses what would be found out on actors only
         storage.check_writable(job.output, option="--output")
         storage.write_json(storage.join(job.output, SETTINGS), job.plan.settings)
     return job

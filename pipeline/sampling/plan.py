@@ -69,8 +69,10 @@ class SampleRecord:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> SampleRecord:
-        """Raises KeyError or TypeError for what is no record."""
+        """Raises KeyError, TypeError or ValueError for what is no record."""
         own = {name: value[name] for name in cls.__dataclass_fields__ if name != "identity"}
+        # What is no finite number is no JSON either, though Python reads and writes it.
+        json.dumps(own, allow_nan=False)
         identity = {name: item for name, item in value.items() if name not in own}
         return cls(**own, identity=identity)
 

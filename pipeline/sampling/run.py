@@ -20,7 +20,7 @@ from pipeline.registry.fetch import fetch_model
 from pipeline.registry.models import Models
 from pipeline.registry.tracking import Tracking, best_effort
 from pipeline.sampling.config import SampleConfig
-from pipeline.sampling.job import SAMPLES, Job, SampleResult, prepare
+from pipeline.sampling.job import SAMPLES, Job, SampleResult, taken
 from pipeline.sampling.on_ray import write_on_ray
 from pipeline.sampling.plan import SampleRecord
 from pipeline.sampling.writer import Writer
@@ -52,7 +52,14 @@ def run_sampling(
 
     `engine(output)` connects to Ray, and is entered only if there is something to do.
     """
-    job = prepare(config, fetch_model(config.model, root), root)
+    with taken(config, fetch_model(config.model, root), root) as job:
+        return _run_job(job, root, engine)
+
+
+def _run_job(
+    job: Job, root: str, engine: Callable[[str], AbstractContextManager[Any]]
+) -> SamplingRun:
+    """A job whose folder is held, with its run in MLflow."""
     run = None
     if job.plan.model.uri.startswith("models:"):  # a checkpoint's samples need no tracking server
         run = _TrackedRun.start(job, root)
@@ -81,7 +88,8 @@ def sample_files(
     """A sampling job of a model at hand, with no tracking server. `local` runs in this process,
     without Ray.
     """
-    return write_samples(prepare(config, model, root), local=local)
+    with taken(config, model, root) as job:
+        return write_samples(job, local=local)
 
 
 def write_samples(job: Job, *, local: bool = False) -> SampleResult:

@@ -14,6 +14,7 @@ Storing runs beside sampling, in threads; memory does not depend on the length o
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,8 +22,9 @@ from dataclasses import dataclass, field
 
 from pipeline import storage
 from pipeline.engine.engine import WIDTH, Engine
-from pipeline.engine.lanes import Lanes, saved_facts
+from pipeline.engine.lanes import Lanes
 from pipeline.engine.request import Piece
+from pipeline.engine.saved import saved_facts
 from pipeline.errors import DamagedError
 from pipeline.sampling.plan import Plan, Sample, SampleRecord
 
@@ -31,6 +33,7 @@ PARTIAL = ".partial"
 STATE = "state.safetensors"
 # of text in memory, over all lanes, before it is stored whatever the clock says
 _BUFFERED_BYTES = 32 << 20
+_PART_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{8}")
 _THREADS = 8  # enough to hide an object store's latency behind sampling
 
 Tell = Callable[[int, bool], None]  # so many characters more; whether they come from an earlier run
@@ -195,6 +198,10 @@ def _saved_progress(saved: bytes, url: str) -> tuple[list[_Part], int]:
     try:
         facts = saved_facts(saved)
         parts = [_Part(*part) for part in facts["parts"]]
+        for part in parts:
+            # A name is joined to the folder's URL: it must not lead out of it.
+            if not _PART_NAME.fullmatch(part.name):
+                raise ValueError(f"there is no part {part.name[:40]!r}")
         return parts, int(facts["sampled"])
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(

@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numba
 import pytest
+from numba.core.caching import CompileResultCacheImpl, UserWideCacheLocator
 
 from pipeline.engine import compiling, tiles
 from pipeline.engine.compiling import compiled, sources_digest, target_features
@@ -32,13 +34,18 @@ print(*out[0, :3].tolist(), hits)
 """
 
 
-def multiplied(house: Path) -> list[float]:
+def multiplied(house: Path, cache: Path | None = None, **more: str) -> list[float]:
     done = subprocess.run(
         [sys.executable, "-c", MULTIPLY],
         capture_output=True,
         text=True,
         cwd=house,
-        env={**os.environ, "NUMBA_CACHE_DIR": str(house / "cache"), "PYTHONPATH": str(house)},
+        env={
+            **os.environ,
+            "NUMBA_CACHE_DIR": str(cache or house / "cache"),
+            "PYTHONPATH": str(house),
+            **more,
+        },
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -83,6 +90,7 @@ def test_the_digest_covers_all_that_compiled_code_is_made_of() -> None:
 def test_the_digest_changes_with_a_byte_of_any_source(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    of_this_process = sources_digest()
     files = [tmp_path / "a.py", tmp_path / "b.py"]
     for file in files:
         file.write_text("x = 1\n")
@@ -93,7 +101,7 @@ def test_the_digest_changes_with_a_byte_of_any_source(
         digests.add(sources_digest.__wrapped__())
     assert len(digests) == 3
     # Made once a process: files that change under a running one must not mix old and new code.
-    assert sources_digest() == sources_digest()
+    assert sources_digest() == of_this_process
     assert sources_digest() not in digests
 
 
@@ -115,3 +123,107 @@ def test_the_target_decides_on_the_dot_product() -> None:
 
         host = llvmlite.binding.get_host_cpu_features()
         assert features <= {name for name, has in host.items() if has}
+
+
+# What is on disk.
+
+
+def kept(cache: Path) -> list[Path]:
+    return sorted(cache.rglob("step._multiply_floats-*.nbc"))
+
+
+def test_a_truncated_or_damaged_file_is_compiled_again_and_healed(tmp_path: Path) -> None:
+    assert multiplied(HOUSE, tmp_path) == [192.0, 197.0, 202.0, 0]
+    (path,) = kept(tmp_path)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (
+        b"",
+        whole[:20],
+        whole[:-1],
+        whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+    ):
+        path.write_bytes(damaged)
+        assert multiplied(HOUSE, tmp_path) == [192.0, 197.0, 202.0, 0]
+        assert kept(tmp_path) == [path]
+        assert multiplied(HOUSE, tmp_path) == [192.0, 197.0, 202.0, 1]
+    # numba's own index names data before they are there; here there is none.
+    assert not list(tmp_path.rglob("*.nbi"))
+
+
+def test_hosts_with_other_processors_share_a_folder(tmp_path: Path) -> None:
+    """Whose code is found does not depend on who wrote last: a file's name has the processor."""
+    processors = ({}, {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""})
+    for processor in processors:
+        assert multiplied(HOUSE, tmp_path, **processor)[3] == 0
+    assert len(kept(tmp_path)) == 2
+    for processor in processors:
+        assert multiplied(HOUSE, tmp_path, **processor) == [192.0, 197.0, 202.0, 1]
+
+
+def test_without_a_folder_to_write_one_line_is_said(tmp_path: Path) -> None:
+    """A read-only install, and no home."""
+    script = (
+        "import os\n"
+        "from numba.core import caching\n"
+        "def refuse(self):\n"
+        "    raise PermissionError('read-only')\n"
+        "caching._CacheLocator.ensure_cache_path = refuse\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script + MULTIPLY],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HOUSE), "HOME": str(tmp_path / "none")},
+        check=True,
+    )
+    assert done.stdout == "192.0 197.0 202.0 0\n"
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("compiled code cannot be kept on disk, so every process compiles")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobodys_home_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert UserWideCacheLocator in CompileResultCacheImpl._locator_classes
+    folders = compiling._Folders(test_nobodys_home_is_no_folder)
+    assert UserWideCacheLocator not in folders._locator_classes
+
+
+def test_a_full_disk_costs_the_cache_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    compiling._tell_nothing_is_kept.cache_clear()
+    monkeypatch.setattr(compiling._KeyedFiles, "save", full)
+    made = compiled(_double)
+    assert made(4) == 8
+    assert made(4.0) == 8.0
+    assert caplog.text.count("compiled code cannot be kept on disk") == 1
+    compiling._tell_nothing_is_kept.cache_clear()
+
+
+def _double(number: float) -> float:
+    return number * 2
+
+
+def test_files_of_older_sources_and_killed_processes_go_in_time(tmp_path: Path) -> None:
+    files = compiling._KeyedFiles(str(tmp_path), "step.f-1.py311", "a" * 64)
+    old = time.time() - compiling._UNUSED_S - 10
+    unused = ("step.f-1.py311.nbi", "step.f-1.py311.1.nbc", "step.f-1.py311.bbbbbbbb.0.nbc")
+    killed = "step.f-1.py311.aaaaaaaa.0.nbc.tmp.0123"
+    others = ("step.f-1.py311.aaaaaaaa.9.nbc", "step.g-1.py311.1.nbc")
+    for name in (*unused, killed, *others):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (old, old))
+    (tmp_path / "step.f-1.py311.cccccccc.0.nbc").write_bytes(b"of a checkout that is in use")
+    files.save("key", 1)
+    assert files.load("key") == 1
+    assert files.load("another") is None
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*others, "step.f-1.py311.cccccccc.0.nbc", files._path("key").name}
+    files.flush()
+    assert files.load("key") is None

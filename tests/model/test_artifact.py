@@ -344,3 +344,13 @@ def test_digests_that_are_no_table_are_refused(tmp_path: Path) -> None:
     storage.write_bytes(place, b"{")
     with pytest.raises(DamagedError, match=r"digests\.json is not JSON"):
         read_files(url, ARTIFACT)
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf"), 1e200])
+def test_weights_that_are_not_finite_are_refused_by_name(load: Any, wrong: float) -> None:
+    bias = torch.zeros(3, dtype=torch.float64)
+    bias[1] = wrong  # 1e200 is finite in float64, and not in the float32 that it is computed in
+    files = {**FILES, WEIGHTS: tensors(head__bias=bias)}
+    with pytest.raises(InputError, match=r"^x: 1 of the 3 numbers of head\.bias are not finite, "):
+        load(files, "x")

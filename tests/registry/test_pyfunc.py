@@ -4,6 +4,7 @@ registered it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -15,8 +16,11 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import scoring_server
 
+from pipeline.engine.engine import Engine
 from pipeline.errors import InputError
+from pipeline.registry import models
 from pipeline.registry.fetch import fetch_model
 from pipeline.registry.tracking import Tracking
 from pipeline.sampler import load_model, sample, stream
@@ -144,6 +148,151 @@ def test_without_mlflows_own_call_the_params_are_what_is_given(model: Any) -> No
         ours.predict(None, ["def ", "a\ud800"])
     with pytest.raises(InputError, match=r"prime 0 is 7; it must be text"):
         ours.predict(None, [7])
+
+
+# What a server bounds.
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"num_chars": 100_001}, {"num_chars": 10**12}, {"num_chars": 1001, "lines": 100}],
+)
+def test_a_text_has_no_more_characters_than_the_model_says(
+    model: Any, params: dict[str, int]
+) -> None:
+    with pytest.raises(InputError, match="is more than the 100,000 characters that this") as caught:
+        model.predict(["def "], params=params)
+    assert caught.value.get_http_status_code() == 400  # type: ignore[attr-defined]
+
+
+def test_the_bound_is_stored_with_the_model_and_loaded_with_another(home: str) -> None:
+    Tracking(home)
+    assert models.MAX_SERVED_CHARS == 100_000
+    stored = mlflow.pyfunc.load_model("models:/texts/1")
+    assert stored.model_config == {"max_chars": models.MAX_SERVED_CHARS}
+    small = mlflow.pyfunc.load_model("models:/texts/1", model_config={"max_chars": 10})
+    assert len(small.predict(["d"], params={"num_chars": 10})) == 1
+    with pytest.raises(InputError, match="num_chars 11 is more than the 10 characters"):
+        small.predict(["d"], params={"num_chars": 11})
+    with pytest.raises(InputError, match="num_chars 5 times lines 3 is more than the 10"):
+        small.predict(["d"], params={"num_chars": 5, "lines": 3})
+
+
+def test_loading_compiles_what_requests_run(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampled: list[int] = []
+    sample_all = Engine.sample
+
+    def sampling(self: Engine, requests: list[Any], stop: bytes = b"") -> list[bytes]:
+        sampled.append(len(requests))
+        return sample_all(self, requests, stop)
+
+    monkeypatch.setattr(Engine, "sample", sampling)
+    Tracking(home)
+    mlflow.pyfunc.load_model("models:/texts/1")
+    assert sampled == [1]
+
+
+@pytest.fixture
+def server(model: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """MLflow's scoring server of the model, without a socket: a JSON body in, a status and a text
+    out.
+    """
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")  # `init` sets it for good
+    app = scoring_server.init(model)
+
+    def post(body: Any) -> tuple[int, str]:
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": "/invocations",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+        }
+        asyncio.run(app(scope, receive, send))
+        return sent[0]["status"], b"".join(part["body"] for part in sent[1:]).decode()
+
+    return post
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"inputs": [None]}, "prime 0 is None; it must be text."),
+        ({"inputs": ["a", 7]}, "prime 1 is 7; it must be text."),
+        ({"inputs": [True]}, "prime 0 is True; it must be text."),
+        ({"instances": [None]}, "prime 0 is None; it must be text."),
+        ({"dataframe_records": [{"x": 3}]}, "prime 0 is 3; it must be text."),
+        (
+            {"dataframe_split": {"columns": ["x"], "data": [[None]]}},
+            "prime 0 is None; it must be text.",
+        ),
+        (
+            {"inputs": ["a"], "params": {"num_chars": None}},
+            "num_chars is None; it must be a whole number.",
+        ),
+        (
+            {"inputs": ["a"], "params": {"stop": "\x00"}},
+            "b'\\x00' has symbols outside the vocabulary",
+        ),
+    ],
+)
+def test_null_and_wrong_types_are_refused_in_one_line(
+    server: Any, body: dict[str, Any], message: str
+) -> None:
+    status, text = server(body)
+    answer = json.loads(text)
+    assert (status, answer.keys()) == (400, {"error_code", "message"})
+    assert message in answer["message"]
+    assert "\n" not in answer["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({"inputs": value} for value in (None, {"a": 1}, [])),
+        *({"inputs": ["a"], "params": {"num_chars": value}} for value in ("ten", 1.5, [1], True)),
+        *({"inputs": ["a"], "params": 7}, [], 7, None, {}, {"messages": 3}),
+    ],
+)
+def test_nothing_that_is_asked_is_answered_with_a_stack_trace(server: Any, body: Any) -> None:
+    status, text = server(body)
+    assert status == 400
+    assert "stack_trace" not in json.loads(text)
+    assert "Traceback" not in text
+
+
+def test_texts_are_given_up_when_the_server_has_given_them_up(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer is 504 by then, and nobody reads what is still written."""
+    pieces: list[int] = []
+    stream_all = Engine.stream
+
+    def streaming(self: Engine, *given: Any) -> Any:
+        for piece in stream_all(self, *given):
+            pieces.append(len(piece.text))
+            yield piece
+
+    monkeypatch.setattr(Engine, "stream", streaming)
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "0")
+    whole = model.predict(["def "], params={"num_chars": 5000})
+    assert sum(pieces) > 5000
+    assert len(whole) == 1  # from Python there is no limit
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+    pieces.clear()
+    with pytest.raises(InputError, match="the texts took longer than 0 s; ask for fewer or less"):
+        model.predict(["def "], params={"num_chars": 5000})
+    assert len(pieces) == 1
 
 
 LOAD = """

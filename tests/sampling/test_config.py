@@ -118,3 +118,14 @@ def test_temperatures(given: Any, expected: tuple[float, ...]) -> None:
     found = config(temperature=given).temperatures
     assert found == expected
     assert [str(value) for value in found] == [str(value) for value in expected]  # 0.0, not -0.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_workers": "1:2"}, {"num_files": 10**20}, {"stop": 3}, {"stop": b"x"}, {"stop": None}],
+)
+def test_values_of_other_types_are_refused_in_one_line(changes: dict[str, Any]) -> None:
+    (name,) = changes
+    with pytest.raises(InputError, match=f"^{name} is .*; it must be ") as caught:
+        SampleConfig(model="models:/m/1", **changes)
+    assert "\n" not in str(caught.value)

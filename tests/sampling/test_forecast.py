@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.corpora.manifest import Corpus
+from pipeline.engine.saved import pack
 from pipeline.errors import InputError
 from pipeline.model.artifact import ModelArtifact
 from pipeline.model.config import ModelConfig
@@ -64,8 +65,7 @@ def test_a_file_that_was_begun_goes_on(root: str, url: str, tmp_path: Path) -> N
     (tmp_path / "sample-00000.txt").unlink()
     state = tmp_path / ".partial" / "sample-00000.txt" / "state.safetensors"
     state.parent.mkdir(parents=True)
-    header = b'{"__metadata__": {"lane": "{\\"sampled\\": 15}"}}'
-    state.write_bytes(len(header).to_bytes(8, "little") + header)
+    state.write_bytes(pack({"sampled": 15}, {}))
     found = forecast(settings, root)
     assert found.begun == (Begun(file="sample-00000.txt", characters=15),)
     assert (found.kept, found.characters) == (0, 25)

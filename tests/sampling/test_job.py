@@ -9,14 +9,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from pipeline import storage
 from pipeline.errors import DamagedError, InputError
-from pipeline.model.artifact import ModelArtifact
+from pipeline.model.artifact import WEIGHTS, ModelArtifact, check_artifact
 from pipeline.sampling.job import Job, prepare
 from pipeline.sampling.plan import Sample, SampleRecord, make_plan
-from tests.sampling.conftest import config
+from tests.sampling.conftest import config, here
 
 
 def planned(model: ModelArtifact, output: Path | str = "", **changes: Any) -> Job:
@@ -371,3 +373,50 @@ def test_a_result_is_over_all_files_of_the_job(tmp_path: Path, model: ModelArtif
         "samples": f"{tmp_path}/samples.jsonl",
     }
     assert job.result(0, None).chars_per_sec is None
+
+
+# What is no number.
+
+
+def with_weights(model: ModelArtifact, size: float) -> ModelArtifact:
+    """The model with weights of their own signs, and all of one size."""
+    tensors = safetensors.numpy.load(model.files[WEIGHTS])
+    sized = {name: np.sign(value) * np.float32(size) for name, value in tensors.items()}
+    files = {**model.files, WEIGHTS: safetensors.numpy.save(sized)}
+    return check_artifact("m", "1", "models:/m/1", files)
+
+
+def test_weights_that_are_not_finite_are_refused_before_anything_is_written(
+    tmp_path: Path, model: ModelArtifact
+) -> None:
+    with pytest.raises(InputError, match="are not finite, so the model is none") as caught:
+        prepare(config(tmp_path / "new"), with_weights(model, float("nan")), "")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "new" / "settings.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_finite_weights_with_products_that_are_not_write_no_record(
+    tmp_path: Path, model: ModelArtifact, precision: Any
+) -> None:
+    huge = with_weights(model, 3e38)
+    with pytest.raises(InputError, match="the model's logits are not finite numbers"):
+        here(tmp_path, huge, precision=precision, num_files=1)
+    assert names(tmp_path) == {"settings.json"}
+
+
+@pytest.mark.parametrize("nats", ["NaN", "Infinity", "-Infinity"])
+def test_a_record_that_is_no_json_is_refused(
+    tmp_path: Path, model: ModelArtifact, nats: str
+) -> None:
+    job = prepare(config(tmp_path, num_files=3), model, "")
+    job.add([written(job, number) for number in range(3)])
+    job.finish()
+    published = tmp_path / "samples.jsonl"
+    published.write_text(published.read_text().replace('"mean_nats": 1.0', f'"mean_nats": {nats}'))
+    with pytest.raises(DamagedError, match=r"samples\.jsonl is not what a job writes"):
+        prepare(config(tmp_path, num_files=3), model, "")
+    job.add([dataclasses.replace(written(job, 0), mean_nats=float(nats))])
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        job.finish()

@@ -25,6 +25,7 @@ from pipeline.model.artifact import ModelArtifact
 from pipeline.registry.models import Models
 from pipeline.registry.tracking import Tracking
 from pipeline.sampling import run as module
+from pipeline.sampling.job import prepare
 from pipeline.sampling.run import SamplingRun, run_sampling
 from tests.registering import registered, with_database
 from tests.sampling.conftest import config, here, rows, texts
@@ -350,7 +351,7 @@ def test_a_job_that_ends_before_its_end_says_so_and_is_taken_up_again(
     with pytest.raises(type(error)):
         sampled(home, tmp_path, engine)
     identity = ("texts", "models:/texts/1", str(tmp_path))
-    settings = module.prepare(
+    settings = prepare(
         config(tmp_path, model="models:/texts/1", num_files=3, num_chars=300),
         module.fetch_model("models:/texts/1", home),
         home,

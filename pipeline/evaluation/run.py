@@ -63,8 +63,8 @@ def run_evaluation(
 def run_plan(plan: Plan, root: str, session: Session) -> EvaluationRun:
     """`run_evaluation` of what is prepared: a recipe looks first whether its output is there."""
     storage.check_writable(plan.output, option="--output")
-    if config.prove:
-        storage.check_file_writable(storage.absolute(config.prove), "--prove")
+    if plan.config.prove:
+        storage.check_file_writable(storage.absolute(plan.config.prove), "--prove")
     with session(plan.output) as runner:
         evaluation = evaluated(plan, root, runner)
     done = write_report(evaluation, plan)

@@ -9,7 +9,7 @@ from pipeline.corpora.build import BuildResult
 from pipeline.reproducing.claims import Judged
 from pipeline.reproducing.lineage import Step
 from pipeline.sampling.job import SampleResult
-from pipeline.training.run import TrainedRun
+from pipeline.training.finishing import TrainedRun
 
 GATE_FAILED = 1  # the exit status
 

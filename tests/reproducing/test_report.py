@@ -14,7 +14,7 @@ from pipeline.reproducing.lineage import Step
 from pipeline.reproducing.report import EXCERPT_LINES, report
 from pipeline.reproducing.result import Reproduction
 from pipeline.sampling.job import SampleResult
-from pipeline.training.run import TrainedRun
+from pipeline.training.finishing import TrainedRun
 
 
 def reproduction(folder: Path, text: bytes) -> Reproduction:

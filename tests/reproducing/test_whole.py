@@ -32,8 +32,8 @@ from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.run import sample_files
 from pipeline.tasks import run_here
 from pipeline.training.config import TrainConfig
+from pipeline.training.finishing import TrainedRun
 from pipeline.training.preflight import RunStart
-from pipeline.training.run import TrainedRun
 from tests.registering import checkpoint
 
 OWN = "models:/texts@champion"

@@ -21,7 +21,7 @@ from pipeline.training.preflight import RunStart
 from pipeline.training.trainer import Trainer
 
 if TYPE_CHECKING:
-    from pipeline.training.run import TrainedRun
+    from pipeline.training.finishing import TrainedRun
 
 SMALL: dict[str, Any] = {
     "corpus": "small",

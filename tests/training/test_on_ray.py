@@ -22,10 +22,10 @@ from pipeline.runs import checkpoint_name
 from pipeline.training import on_ray
 from pipeline.training.conductor import Conductor
 from pipeline.training.config import TrainConfig
+from pipeline.training.finishing import TrainedRun
 from pipeline.training.loop import RunResult
 from pipeline.training.on_ray import check_resources, run_training
 from pipeline.training.preview import preview
-from pipeline.training.run import TrainedRun
 from pipeline.training.trainer import Trainer
 from tests.training.conftest import CONFIG, SMALL
 

@@ -17,7 +17,10 @@ LANES = 32
 SEQ_LEN = 32
 STEPS = 60
 HIDDEN = 48
-SEEDS = range(1, 7)
+# Four more than a band must have: of six, the band would be half as wide again, and dropout would
+# fall out of it by a hair.
+SEEDS = range(1, 11)
+NEXT_SEED = 11
 
 
 def lanes_of(corpus: Corpus, split: str, batches: int) -> torch.Tensor:
@@ -97,7 +100,7 @@ BROKEN: dict[str, Callable[[CharRNN, Corpus], float]] = {
 }
 
 
-def test_a_band_of_six_seeds_holds_a_seventh_and_catches_what_is_broken(corpus: Corpus) -> None:
+def test_a_band_of_seeds_holds_the_next_one_and_catches_what_is_broken(corpus: Corpus) -> None:
     figures = [bits(trained(corpus, seed), corpus) for seed in SEEDS]
     claim = {
         "name": "as the seeds",
@@ -112,9 +115,9 @@ def test_a_band_of_six_seeds_holds_a_seventh_and_catches_what_is_broken(corpus: 
         (judged,) = judge(claims, {"training": {"bits": figure}})
         return not judged.fails_gate
 
-    healthy = trained(corpus, 7)
+    healthy = trained(corpus, NEXT_SEED)
     assert passes(bits(healthy, corpus))
     found = {name: measure(healthy, corpus) for name, measure in BROKEN.items()}
-    found["shuffled targets"] = bits(trained(corpus, 7, shuffled=True), corpus)
+    found["shuffled targets"] = bits(trained(corpus, NEXT_SEED, shuffled=True), corpus)
     passed = {name: figure for name, figure in found.items() if passes(figure)}
     assert not passed, f"{passed} pass a gate of {figures}"

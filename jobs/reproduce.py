@@ -21,8 +21,9 @@ from pipeline.hints import command
 from pipeline.registry.names import check_recipe_name
 from pipeline.reproducing.claims import read_claims
 from pipeline.reproducing.config import ReproduceConfig
-from pipeline.reproducing.recipe import Recipe
+from pipeline.reproducing.recipe import EVALUATE, EXPLAIN, Recipe
 from pipeline.sampling.config import SampleConfig
+from pipeline.settings import configured, over
 from pipeline.training.config import TrainConfig
 from pipeline.training.preflight import check_machine
 
@@ -31,8 +32,8 @@ log = logging.getLogger("unreasonable")
 
 def recipe_of(config: ReproduceConfig, common: Common) -> Recipe:
     """The recipe's sections as settings, every one checked before anything runs."""
-    evaluate = common.section("evaluate", EvaluateConfig)
-    explain = common.section("explain", ExplainConfig)
+    evaluate = configured(EvaluateConfig, over(EVALUATE, common.recipe["evaluate"]), "evaluate")
+    explain = configured(ExplainConfig, over(EXPLAIN, common.recipe["explain"]), "explain")
     return Recipe(
         name=common.recipe_name,
         corpus=common.section("corpus", CorpusConfig),

@@ -43,8 +43,10 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top;
  border-bottom: 1px solid var(--line); }}
 /* A long name breaks anywhere, a figure beside it on a phone does not. */
-td {{ overflow-wrap: anywhere; min-width: 5.5rem; }}
+td {{ overflow-wrap: anywhere; }}
+td:not(.short) {{ min-width: 8rem; }}
 td.short {{ white-space: nowrap; }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; }}
 svg {{ max-width: 100%; height: auto; }}
 </style>
 </head>
@@ -235,6 +237,9 @@ def _rendered(part: Section, pictures: list[str]) -> str:
     pieces = [f"<section>\n<h2>{escaped(part.title)}</h2>"]
     if part.lead:
         pieces.append(f"<p>{escaped(part.lead)}</p>")
+    if part.excerpt:
+        # HTML takes a line feed right behind <pre> for none.
+        pieces.append(f"<pre>\n{escaped(part.excerpt)}</pre>")
     if part.table:
         head, *rows = part.table
         lines = [f"<tr>{''.join(f'<th>{escaped(cell)}</th>' for cell in head)}</tr>"]

@@ -11,13 +11,15 @@ class Section:
     """One subject of a report.
 
     `lead` says how to read it. The first row of `table` is its head; cells are plain text, which
-    may come from a hostile corpus. `plots` are SVG documents of our own making, with no text of a
-    corpus in them. `links` are titles and paths of our own files, from the page's folder on.
+    may come from a hostile corpus, as `excerpt` may, whose spaces and lines are kept. `plots` are
+    SVG documents of our own making, with no text of a corpus in them. `links` are titles and paths
+    of our own files, from the page's folder on.
     """
 
     title: str
     lead: str = ""
     table: tuple[tuple[str, ...], ...] = ()
+    excerpt: str = ""
     plots: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
 

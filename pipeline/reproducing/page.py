@@ -25,7 +25,6 @@ RECORD = "report.json"  # written last: with it, a report is whole
 _EXCERPT_BYTES = 3000
 _EXCERPT_LINES = 25
 _ROWS = 10
-Table = tuple[tuple[str, ...], ...]
 
 
 def write(done: Reproduction, folder: str) -> str:
@@ -80,9 +79,9 @@ def _excerpt(done: Reproduction) -> Section | None:
     first_line = storage.read_bytes(done.sampled.samples).split(b"\n")[0]
     url = storage.join(done.sampled.output, json.loads(first_line)["file"])
     text = storage.read_range(url, 0, _EXCERPT_BYTES).decode("utf-8", "replace")
-    rows: Table = tuple((line,) for line in text.splitlines()[:_EXCERPT_LINES])
+    excerpt = "\n".join(text.splitlines()[:_EXCERPT_LINES])
     lead = f"The beginning of {url}, of {done.sampled.chars:,} characters in all."
-    return Section(title="A sample", lead=lead, table=(("line by line",), *rows))
+    return Section(title="A sample", lead=lead, excerpt=excerpt)
 
 
 def _scores(evidence: Mapping[str, Any]) -> Section | None:

@@ -11,6 +11,17 @@ from pipeline.reproducing.claims import Claim
 from pipeline.sampling.config import SampleConfig
 from pipeline.training.config import TrainConfig
 
+# What a recipe's stages take where it says nothing else: minutes, not an hour, on two cores. The
+# jobs of these sections by themselves take all of the text.
+EVALUATE = {
+    "max_bytes": 500_000,
+    "warm_bytes": 8 << 20,
+    "ngram_bytes": 2 << 20,
+    "max_order": 12,
+    "num_workers": 2,
+}
+EXPLAIN = {"finder_bytes": 50_000, "num_workers": 2}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

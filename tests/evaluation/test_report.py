@@ -135,6 +135,13 @@ def test_a_figure_stays_on_one_line_and_a_long_text_may_break() -> None:
     assert f"<td>{'x' * 40}</td>" in html
 
 
+def test_an_excerpt_keeps_its_lines_and_a_link_its_place() -> None:
+    part = Section(title="A", excerpt="\n  a <b>\n", links=(('"x"', '../a.html?"b'),))
+    html = report.page("mine", [part])
+    assert "<pre>\n\n  a &lt;b&gt;\n</pre>" in html
+    assert '<p><a href="../a.html?&quot;b">&quot;x&quot;</a></p>' in html
+
+
 IN_A_BROWSER = (
     "</td></table><script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
     "\u2028\u202e\x00\ud800<svg onload=alert(1)>&lt;"

@@ -192,5 +192,5 @@ def test_too_wide_a_vocabulary_is_refused_with_the_bound() -> None:
 
 
 def test_weights_that_are_no_numbers_are_refused() -> None:
-    with pytest.raises(InputError, match="no numbers"):
+    with pytest.raises(InputError, match="are not finite"):
         play_page(artifact(scale=float("nan")))

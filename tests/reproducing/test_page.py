@@ -81,7 +81,7 @@ def done_of(folder: Path, evidence: dict[str, Any]) -> Reproduction:
         "must": True,
     }
     return dataclasses.replace(
-        reproduction(folder, b"first\n<script>second</script>\n"),
+        reproduction(folder, b"def f():\n    <script>second</script>\n"),
         evidence=evidence,
         judged=judge(read_claims([given], "mine"), evidence),
         pages={"The model": f"{folder}/explanations/m/play.html", "Elsewhere": "s3://b/x.html"},
@@ -94,7 +94,8 @@ def test_every_part_is_there_and_all_text_is_escaped(tmp_path: Path) -> None:
     url = page.write(done_of(tmp_path, EVIDENCE), folder)
     html = Path(url).read_text()
     assert "<script" not in html
-    assert "&lt;script&gt;second" in html
+    # Indentation is kept, and nothing of a text is obeyed.
+    assert "<pre>\ndef f():\n    &lt;script&gt;second&lt;/script&gt;</pre>" in html
     for title in (
         "Claims",
         "Pages",

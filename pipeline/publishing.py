@@ -2,13 +2,18 @@
 
 Local files are written beside and renamed after fsync, object stores put whole objects, other
 filesystems are written beside and moved.
+
+A local file on its way is locked by its writer, and the lock goes with the process. So what killed
+jobs left is known, and the first file that a later process writes into a folder sweeps it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from typing import IO, Any
@@ -20,6 +25,11 @@ from pipeline.errors import InputError
 from pipeline.urls import OBJECT_STORES, filesystem, fresh, reaching, refusal
 
 TEMPORARY = ".writing-"  # prefix of a file on its way; a reader never opens one
+# A file may be without its lock for moments: before it is locked, and between its end and a link.
+_UNLOCKED_S = 2.0
+# Where there are no locks, a file that nobody has written to for a day is a killed job's.
+_ABANDONED_S = 86400.0
+_swept: set[str] = set()  # folders that this process has swept: once each, as a listing costs
 # Where stores' own exceptions come from, of those that are no OSError.
 _STORE_PACKAGES = {
     "adlfs",
@@ -137,10 +147,14 @@ def _writing_beside(fs: fsspec.AbstractFileSystem, path: str) -> Iterator[IO[byt
 @contextlib.contextmanager
 def _writing_local(path: str) -> Iterator[IO[bytes]]:
     folder, name = os.path.split(path)
+    if os.path.isdir(folder):
+        _sweep_once(folder)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, temporary_name(name))
     try:
         with open(temporary, "wb") as file:
+            with contextlib.suppress(OSError):  # a filesystem without locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -155,6 +169,32 @@ def _writing_local(path: str) -> Iterator[IO[bytes]]:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sweep_once(folder: str) -> None:
+    """Remove files on their way whose writers are gone."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        left = [entry.path for entry in entries if entry.name.startswith(TEMPORARY)]
+        for path in left:
+            _remove_if_left(path)
+
+
+def _remove_if_left(path: str) -> None:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        age_s = time.time() - os.fstat(file.fileno()).st_mtime
+        if age_s < _UNLOCKED_S:
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # it is being written
+        except OSError:
+            if age_s < _ABANDONED_S:
+                return
+        os.unlink(path)
 
 
 def _create_local(path: str, data: bytes) -> None:

@@ -33,6 +33,7 @@ LOOSE = (
     "errors",
     "estimates",
     "hints",
+    "compiled_code",
     "progress",
     "terminal",
     "counter_rng",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -185,3 +186,71 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
         written.write(b"x")
         assert steps == []
     assert steps == ["fsync", "replace", "fsync"]
+
+
+# ---- what killed jobs left
+
+KILLED = """
+import os, sys
+from pipeline import publishing
+with publishing.writing(sys.argv[1]) as file:
+    file.write(b"half")
+    file.flush()
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def made_older(folder: Path) -> None:
+    long_ago = time.time() - 2 * publishing._UNLOCKED_S
+    for path in folder.iterdir():
+        os.utime(path, (long_ago, long_ago))
+
+
+def test_files_of_killed_writers_are_swept_and_those_of_living_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(tmp_path / name)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=HOUSE,
+        )
+        for name in ("killed", "living")
+    ]
+    killed, living = writers
+    for writer in writers:
+        assert writer.stdout
+        assert writer.stdout.readline() == b"writing\n"
+    killed.kill()
+    killed.wait()
+    (tmp_path / "mine.txt").write_text("not on its way")
+    monkeypatch.setattr(publishing, "_swept", set())
+    publishing.write_bytes(str(tmp_path / "x"), b"1")
+    assert len(list(tmp_path.glob(".writing-*"))) == 2  # too young to be sure of
+    made_older(tmp_path)
+    publishing.write_bytes(str(tmp_path / "x"), b"2")
+    assert len(list(tmp_path.glob(".writing-*"))) == 2  # a folder is swept once a process
+    monkeypatch.setattr(publishing, "_swept", set())
+    publishing.write_bytes(str(tmp_path / "x"), b"3")
+    (left,) = tmp_path.glob(".writing-*")
+    assert left.name.startswith(".writing-living-")
+    living.communicate(b"")
+    assert living.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"x", "mine.txt", "living"}
+
+
+def test_without_locks_only_what_is_a_day_old_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: Any, how: int) -> None:
+        raise OSError("no locks")
+
+    monkeypatch.setattr(publishing.fcntl, "flock", refuse)
+    for name, age_s in (("a", 3600), ("b", 2 * 86400)):
+        path = tmp_path / f".writing-{name}-0123abcd"
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age_s,) * 2)
+    publishing.write_bytes(str(tmp_path / "x"), b"1")
+    assert {path.name for path in tmp_path.iterdir()} == {"x", ".writing-a-0123abcd"}

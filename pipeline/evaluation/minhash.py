@@ -16,8 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from pipeline.compiled_code import njit
 
 SHINGLE = 8  # symbols: below, any two texts of a kind share many
 STRIDE = 64  # symbols from one window of the streaming text to the next
@@ -103,7 +104,7 @@ def containment_of(window: np.ndarray, region: np.ndarray) -> float:
     )
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _shingle(text: np.ndarray, start: int) -> np.uint64:
     """The shingle at `start` as a number: its 8 symbols themselves for symbols below 256."""
     value = np.uint64(0)
@@ -117,7 +118,7 @@ def _shingle(text: np.ndarray, start: int) -> np.uint64:
     return packed if largest < np.uint64(256) else value
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _mixed(value: np.uint64) -> np.uint64:
     """A shingle's hash: all bits depend on all symbols."""
     value = (value ^ (value >> np.uint64(32))) * _SPREAD
@@ -125,7 +126,7 @@ def _mixed(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(32))
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _add_shingles(text: np.ndarray, start: int, stop: int, bins: np.ndarray) -> None:
     """Lower the bins by the shingles that begin in [start, stop)."""
     for i in range(start, min(stop, len(text) - SHINGLE + 1)):
@@ -135,7 +136,7 @@ def _add_shingles(text: np.ndarray, start: int, stop: int, bins: np.ndarray) -> 
         bins[place] = min(bins[place], value)
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _slot(signature: np.ndarray, band: int, slots: int) -> np.int64:
     """Where a band's two bins lead, or -1 when one of them is empty."""
     first = signature[2 * band]
@@ -146,7 +147,7 @@ def _slot(signature: np.ndarray, band: int, slots: int) -> np.int64:
     return np.int64(_mixed(pair + np.uint64(band)) & np.uint64(slots - 1))
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _index(windows: Windows) -> None:
     """Make all signatures, and put each band of a window into its list."""
     for window in range(len(windows.starts)):
@@ -162,7 +163,7 @@ def _index(windows: Windows) -> None:
                 windows.bits[slot >> 6] |= np.uint64(1) << np.uint64(slot & 63)
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _containment(
     text: np.ndarray,
     start: int,
@@ -208,7 +209,7 @@ class Progress(NamedTuple):
     last_tried: np.ndarray  # where the last window it was compared with begins
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _stream(
     corpus: np.ndarray, limit: int, windows: Windows, threshold: float, progress: Progress
 ) -> None:
@@ -237,7 +238,7 @@ def _stream(
                 _compare(corpus, start, signature, slot, windows, threshold, progress, table, used)
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _compare(
     corpus: np.ndarray,
     start: int,

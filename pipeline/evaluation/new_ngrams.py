@@ -7,8 +7,9 @@ Shapes: N symbols of all samples, U distinct n-grams.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from pipeline.compiled_code import njit
 
 _BASE = np.uint64(0xD1342543DE82EF95)  # odd, as in substrings.py
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
@@ -71,7 +72,7 @@ def _tables(distinct: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.n
     return table, bits
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _hashes(text: np.ndarray, n: int) -> np.ndarray:
     """The hash of every n-gram of a text, (N - n + 1,)."""
     hashes = np.empty(max(0, len(text) - n + 1), np.uint64)
@@ -83,7 +84,7 @@ def _hashes(text: np.ndarray, n: int) -> np.ndarray:
     return hashes
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _fill(distinct: np.ndarray, missing: np.ndarray, table: np.ndarray, bits: np.ndarray) -> None:
     mask = np.uint64(len(bits) * 64 - 1)
     for index in missing:
@@ -96,7 +97,7 @@ def _fill(distinct: np.ndarray, missing: np.ndarray, table: np.ndarray, bits: np
         bits[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _look(
     corpus: np.ndarray,
     start: int,

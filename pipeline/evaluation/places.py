@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from pipeline.compiled_code import njit
 from pipeline.corpora.manifest import Corpus, open_version
 from pipeline.corpora.vocab import Unit
 from pipeline.tasks import Runner, run_here, watched
@@ -54,7 +54,7 @@ def words_of(symbols: np.ndarray, unit: Unit) -> Words:
     return Words(starts, stops, _hashes(symbols.astype(np.uint32), starts, stops))
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _hashes(symbols: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     """A hash of each word's first _LONGEST_WORD symbols."""
     hashes = np.zeros(len(starts), np.uint64)

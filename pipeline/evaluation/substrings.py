@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from pipeline.compiled_code import njit
 from pipeline.errors import InputError
 
 SHORTEST = 32  # symbols of a span: shorter ones are found by chance in any text of a kind
@@ -124,7 +124,7 @@ def _built(text: np.ndarray) -> Automaton:
     )
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _edge(automaton: Automaton, state: int, symbol: int) -> int:
     """The edge of a state by a symbol, or -1."""
     edge = automaton.first[state]
@@ -133,7 +133,7 @@ def _edge(automaton: Automaton, state: int, symbol: int) -> int:
     return edge
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _add_edge(automaton: Automaton, edge: int, state: int, symbol: int, target: int) -> int:
     """Put an edge at the head of a state's list; returns the number of the next edge."""
     automaton.symbol[edge] = symbol
@@ -143,7 +143,7 @@ def _add_edge(automaton: Automaton, edge: int, state: int, symbol: int, target: 
     return edge + 1
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _extend_all(text: np.ndarray, automaton: Automaton) -> int:
     """Add the symbols of a text one by one; returns the number of states."""
     length = automaton.length
@@ -194,7 +194,7 @@ def _extend_all(text: np.ndarray, automaton: Automaton) -> int:
     return states
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _hash(text: np.ndarray, start: int) -> np.uint64:
     """The hash of the window that begins at `start`."""
     value = np.uint64(0)
@@ -203,7 +203,7 @@ def _hash(text: np.ndarray, start: int) -> np.uint64:
     return value
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _slot(
     hashed: np.uint64, text: np.ndarray, start: int, samples: np.ndarray, windows: Windows
 ) -> np.int64:
@@ -222,7 +222,7 @@ def _slot(
     return slot
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _fill_windows(text: np.ndarray, separator: int, automaton: Automaton, windows: Windows) -> None:
     """Put every window of the samples into the table, with its state."""
     bits = np.uint64(len(windows.bits) * 64 - 1)
@@ -246,7 +246,7 @@ def _fill_windows(text: np.ndarray, separator: int, automaton: Automaton, window
             windows.bits[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _search(
     corpus: np.ndarray,
     limit: int,
@@ -283,7 +283,7 @@ def _search(
         start = end + 2 - SHORTEST
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _follow(
     corpus: np.ndarray,
     start: int,
@@ -317,7 +317,7 @@ def _follow(
             return i
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
+@njit(nogil=True, error_model="numpy")
 def _spread(order: np.ndarray, automaton: Automaton, best: np.ndarray, ends: np.ndarray) -> None:
     """From what was matched to what occurs: suffixes of a match do, and a state that was not
     matched has the longest suffix that was.

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from pipeline.corpora.vocab import Vocab
 from pipeline.engine import arithmetic
 from pipeline.engine.lanes import Writable
@@ -87,9 +85,6 @@ def described(model: ModelArtifact) -> tuple[dict[str, Any], bytes]:
     """What script/model.js opens: a description of the model, and its int8 arrays as bytes."""
     loaded = load_weights(model.files, model.uri)
     config = loaded.about.model
-    for name, value in loaded.weights.items():
-        if not np.isfinite(value).all():
-            raise InputError(f"{name} of {model.name} has values that are no numbers; train again.")
     weights = Weights(config, loaded.weights, "int8")
     arrays = weights.arrays
     writable = Writable.of(loaded.vocab, loaded.about.first_tokens)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
+
+from pipeline.compiled_code import njit
 
 
 class Workspace:
@@ -156,7 +157,7 @@ class _LSTM(torch.autograd.Function):
         return d_gates, None, None, flat.t() @ before, None
 
 
-@numba.njit(fastmath=True, error_model="numpy", cache=True)
+@njit(fastmath=True, error_model="numpy")
 def _step_cell(gates: np.ndarray, cells: np.ndarray, t: int) -> None:
     """From step t's sigmoids: the cell gate itself, and the cell state after the step."""
     batch, size = cells.shape[1:]
@@ -171,7 +172,7 @@ def _step_cell(gates: np.ndarray, cells: np.ndarray, t: int) -> None:
             after[k] = f[k] * before[k] + i[k] * g[k]
 
 
-@numba.njit(fastmath=True, error_model="numpy", cache=True)
+@njit(fastmath=True, error_model="numpy")
 def _step_backward(
     gates: np.ndarray,
     cells: np.ndarray,

@@ -7,12 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numba
 import pytest
-from numba.core.caching import CompileResultCacheImpl, UserWideCacheLocator
 
 from pipeline.engine import compiling, tiles
 from pipeline.engine.compiling import compiled, sources_digest, target_features
@@ -182,48 +180,3 @@ def test_without_a_folder_to_write_one_line_is_said(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("compiled code cannot be kept on disk, so every process compiles")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_nobodys_home_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    assert UserWideCacheLocator in CompileResultCacheImpl._locator_classes
-    folders = compiling._Folders(test_nobodys_home_is_no_folder)
-    assert UserWideCacheLocator not in folders._locator_classes
-
-
-def test_a_full_disk_costs_the_cache_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def full(*given: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    compiling._tell_nothing_is_kept.cache_clear()
-    monkeypatch.setattr(compiling._KeyedFiles, "save", full)
-    made = compiled(_double)
-    assert made(4) == 8
-    assert made(4.0) == 8.0
-    assert caplog.text.count("compiled code cannot be kept on disk") == 1
-    compiling._tell_nothing_is_kept.cache_clear()
-
-
-def _double(number: float) -> float:
-    return number * 2
-
-
-def test_files_of_older_sources_and_killed_processes_go_in_time(tmp_path: Path) -> None:
-    files = compiling._KeyedFiles(str(tmp_path), "step.f-1.py311", "a" * 64)
-    old = time.time() - compiling._UNUSED_S - 10
-    unused = ("step.f-1.py311.nbi", "step.f-1.py311.1.nbc", "step.f-1.py311.bbbbbbbb.0.nbc")
-    killed = "step.f-1.py311.aaaaaaaa.0.nbc.tmp.0123"
-    others = ("step.f-1.py311.aaaaaaaa.9.nbc", "step.g-1.py311.1.nbc")
-    for name in (*unused, killed, *others):
-        (tmp_path / name).write_bytes(b"x")
-        os.utime(tmp_path / name, (old, old))
-    (tmp_path / "step.f-1.py311.cccccccc.0.nbc").write_bytes(b"of a checkout that is in use")
-    files.save("key", 1)
-    assert files.load("key") == 1
-    assert files.load("another") is None
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {*others, "step.f-1.py311.cccccccc.0.nbc", files._path("key").name}
-    files.flush()
-    assert files.load("key") is None

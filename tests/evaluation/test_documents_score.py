@@ -104,7 +104,7 @@ def test_a_model_that_diverged_is_refused_by_the_document(tmp_path: object) -> N
         32,
         storage.join(str(tmp_path), "part"),
     )
-    with pytest.raises(InputError, match=r"no numbers on one\.c: its training diverged"):
+    with pytest.raises(InputError, match="are not finite"):
         score_part(part)
     assert not storage.exists(part.url)
 

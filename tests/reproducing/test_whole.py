@@ -137,6 +137,7 @@ def test_a_recipe_killed_anywhere_ends_as_if_it_never_was(
     again = run(recipe, root)
     assert files(root) == there
     assert again.report == done.report
+    assert set(again.evidence) == set(done.evidence)
     for name in done.evidence:
         assert again.evidence[name] == done.evidence[name], name
     # And never killed at all it is the same, but for places and times.

@@ -51,6 +51,7 @@ def evaluate_rows(found: Plan) -> list[Row]:
         unknown = f"{model.read.unknown.symbols:,} symbols unknown"
         rows.append(("model", f"{model.name}: {model.precision}, {unknown}"))
     rows.append(("training text", f"{len(found.train):,} bytes for what stands beside"))
+    rows.append(("beside the scores", ", ".join(found.config.studies) or "nothing"))
     return [*rows, ("output", found.output)]
 
 

@@ -112,8 +112,11 @@ class EvaluateConfig:
             )
         if self.compile and not self.samples:
             raise InputError("compile is for samples; give --samples too.")
-        if self.samples == "0":
-            raise InputError("samples is 0; draw at least 1, or leave it out.")
+        number = self.samples.removeprefix("-")
+        if number.isdecimal() and (number != self.samples or not int(number)):
+            raise InputError(
+                f"samples is {self.samples}; draw at least 1, or give a folder of samples."
+            )
         if self.drawn_samples:
             # What sampling refuses is refused before a model is fetched.
             SampleConfig(
@@ -122,6 +125,12 @@ class EvaluateConfig:
                 num_chars=self.sample_chars,
                 temperature=self.sample_temperatures,
             )
+
+    @property
+    def studies(self) -> tuple[str, ...]:
+        """What is asked for beside scores, by setting."""
+        names = ("baselines", "duplicates", "breakdown", "prove", "dynamic", "samples")
+        return tuple(name for name in names if getattr(self, name))
 
     @property
     def drawn_samples(self) -> int:

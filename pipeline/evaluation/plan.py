@@ -19,6 +19,7 @@ from pipeline.evaluation.compressors import COMPRESSORS, CompressorTask
 from pipeline.evaluation.config import EvaluateConfig
 from pipeline.evaluation.intervals import Blocks
 from pipeline.evaluation.ngrams import NgramTask
+from pipeline.evaluation.sample_set import sample_records
 from pipeline.evaluation.scores import LaneTask, Reading, lane_tasks, reading
 from pipeline.evaluation.structure import compilers
 from pipeline.evaluation.texts import Text, text_of_split, text_of_url, training_text
@@ -213,6 +214,10 @@ def _kind(config: EvaluateConfig, corpus: Corpus | None, kinds: Mapping[str, str
             f"nothing says what kind of text corpus {corpus.name} is; give --kind: "
             f"{', '.join(recipes.KINDS)}."
         )
+    if config.samples and not config.drawn_samples:
+        sample_records(
+            storage.absolute(config.samples)
+        )  # scoring may take long before they are read
     if config.compile:
         compilers.check_compiler(kind)
     return kind

@@ -34,7 +34,7 @@ def read_samples(url: str) -> SampleSet:
     texts = {}
     temperatures = {}
     room = MAX_BYTES
-    for record in _records(folder):
+    for record in sample_records(folder):
         room -= record.bytes
         if room < 0:
             raise InputError(
@@ -62,7 +62,8 @@ def draw_samples(
     return read_samples(output)
 
 
-def _records(folder: str) -> list[SampleRecord]:
+def sample_records(folder: str) -> list[SampleRecord]:
+    """What samples.jsonl of a folder tells. InputError where there is none."""
     url = storage.join(folder, SAMPLES)
     try:
         lines = storage.read_given(url, MAX_BYTES, "list of samples").splitlines()

@@ -99,3 +99,19 @@ def test_two_models_of_one_name_are_called_as_they_were_given(
 def test_a_model_that_is_not_there_is_one_line(home: str, small: str) -> None:
     with pytest.raises(InputError, match="no complete checkpoint at /nowhere/at/all"):
         prepare(EvaluateConfig(model=small, models="/nowhere/at/all"), home)
+
+
+def test_a_folder_without_samples_is_refused_before_anything_is_scored(
+    home: str, small: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="holds no samples"):
+        prepare(EvaluateConfig(model=small, samples=str(tmp_path), kind="python"), home)
+
+
+def test_a_plan_says_what_stands_beside_the_scores(small: str) -> None:
+    assert EvaluateConfig(model=small).studies == ("baselines", "duplicates", "breakdown")
+    assert EvaluateConfig(model=small, samples="2", duplicates=False).studies == (
+        "baselines",
+        "breakdown",
+        "samples",
+    )

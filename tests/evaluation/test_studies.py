@@ -128,6 +128,7 @@ def test_dynamic_evaluation_is_tuned_on_val_and_reported_on_test(
     ("settings", "message"),
     [
         ({"samples": "0"}, "samples is 0"),
+        ({"samples": "-3"}, "samples is -3"),
         ({"samples": "/nowhere"}, "holds no samples"),
         ({"samples": "1", "sample_temperatures": "hot"}, "temperature is 'hot'"),
         ({"samples": "1", "kind": "pyton"}, "kind is 'pyton'.*python"),

@@ -215,9 +215,8 @@ def _kind(config: EvaluateConfig, corpus: Corpus | None, kinds: Mapping[str, str
             f"{', '.join(recipes.KINDS)}."
         )
     if config.samples and not config.drawn_samples:
-        sample_records(
-            storage.absolute(config.samples)
-        )  # scoring may take long before they are read
+        # They are read after the scoring, which may take long.
+        sample_records(storage.absolute(config.samples))
     if config.compile:
         compilers.check_compiler(kind)
     return kind

@@ -55,13 +55,15 @@ def run(config: ReproduceConfig, common: Common) -> dict[str, Any]:
     check_machine(1, use_gpu=recipe.sample.use_gpu)
     check_installed(recipe)
     from cluster.connect import node_count, ray_session
+    from pipeline.registry.looking import existing_uri
     from pipeline.registry.tracking import check_tracking
     from pipeline.reproducing.report import report
     from pipeline.reproducing.stages import StageTimes, reproduce
     from pipeline.tasks import ray_runner
 
-    check_tracking(common.root)
+    existing_uri(common.root)  # refuses a remote root without a tracking server
     storage.check_writable(common.root)
+    check_tracking(common.root)
     # One Ray for all stages: to start it takes 5-10 s.
     times = StageTimes()
     with ray_session():

@@ -35,20 +35,22 @@ def train(config: TrainConfig, common: Common) -> dict[str, Any]:
 
     if config.sync:
         return _sync(config.sync, common.root)
-    check_recipe_name(_model_name(config, common))
     # Bad input is refused before Ray starts; a corpus that is still to be built is checked after.
     check_machine(config.workers[0], config.cpus_per_worker, use_gpu=config.use_gpu)
     missing = _corpus_to_build(config, common)
     if not missing:
         _say_if_older(check_run(config, common.root), config, common)
+    check_recipe_name(_model_name(config, common))
+    from pipeline.registry.looking import existing_uri
     from pipeline.registry.tracking import check_tracking
 
+    existing_uri(common.root)  # refuses a remote root without a tracking server
+    storage.check_writable(common.root)
     check_tracking(common.root)
     if config.init_from and not (config.resume or config.fork):
         from pipeline.registry.fetch import fetch_model
 
         fetch_model(config.init_from, common.root)  # raises for a model that is not there
-    storage.check_writable(common.root)
     announce("train", config)
     with ray_session():
         storage.check_reachable_by(common.root, node_count())

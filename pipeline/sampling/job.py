@@ -19,7 +19,7 @@ from typing import Any
 from pipeline import storage
 from pipeline.errors import DamagedError, InputError
 from pipeline.model.artifact import ModelArtifact, load_weights
-from pipeline.sampling.claim import claimed
+from pipeline.sampling.claim import CLAIM, claimed
 from pipeline.sampling.config import SampleConfig
 from pipeline.sampling.plan import Plan, Sample, SampleRecord, make_plan
 from pipeline.sampling.writer import LANES, PARTIAL
@@ -209,6 +209,13 @@ def _of_other_settings(output: str, settings: dict[str, Any], *, overwrite: bool
             f"cannot look into {output}: {type(error).__name__}: {error}. Choose another --output."
         ) from None
     ours = [name for name in names if _is_ours(name)]
+    # On a store a job claims the folder before it looks into it.
+    if (
+        known is None
+        and ours == [PARTIAL]
+        and storage.names(storage.join(output, PARTIAL)) == [CLAIM.rpartition("/")[2]]
+    ):
+        return []
     if known == settings or not ours:
         return []
     if not overwrite:

@@ -231,12 +231,14 @@ def say_changes(before: dict[str, Any], config: TrainConfig) -> None:
 
 
 def _check_warmup(config: TrainConfig, plan: LanePlan) -> None:
-    """Refuse a warm-up that the run would never come out of."""
+    """Warn of a warm-up that the run would never come out of: a short trial run may mean it."""
     total = config.total_steps(plan.steps_per_epoch)
     if config.schedule == "cosine" and config.warmup_steps >= total > 0:
-        raise InputError(
-            f"warmup_steps is {config.warmup_steps:,}, and the run has {total:,} steps: its "
-            "learning rate would never fall; lower --warmup_steps, or train longer."
+        log.warning(
+            "warmup_steps is %s, and the run has %s steps: its learning rate will never fall; "
+            "lower --warmup_steps, or train longer",
+            f"{config.warmup_steps:,}",
+            f"{total:,}",
         )
 
 

@@ -53,8 +53,9 @@ CORPORA: dict[str, dict[str, Any]] = {
         "split": "tail", "decoding": "replace", "val": 0.1, "test": 0.1, "shard_bytes": 2048,
         "chunk_bytes": 1024, **LICENCE,
     },
-    "skips": {"nfc": True, "decoding": "skip", "include": ["*.txt"], "order": "path",
-              "split": "tail", "val": 100, "test": 50, "shard_bytes": 1024, "chunk_bytes": 1024},
+    "skips": {"nfc": True, "decoding": "skip", "max_skipped_fraction": 1.0, "include": ["*.txt"],
+              "order": "path", "split": "tail", "val": 100, "test": 50, "shard_bytes": 1024,
+              "chunk_bytes": 1024},
 }  # fmt: skip
 SMALL: dict[str, Any] = {
     "hidden_size": 8, "global_batch_size": 4, "seq_len": 16, "optimizer": "adam",

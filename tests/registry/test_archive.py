@@ -231,9 +231,9 @@ LINEAGE = ABOUT.to_json()["lineage"]
         ),
         (
             with_weights(np.nan),
-            r"head\.bias in weights\.safetensors holds numbers that are not fini",
+            r"numbers of head\.bias are not finite",
         ),
-        (with_weights(np.inf), "holds numbers that are not finite"),
+        (with_weights(np.inf), "are not finite"),
         # Control characters.
         (put("MODEL_CARD.md", b"# a\x1b[2J"), r"MODEL_CARD\.md holds the control character '.x1b'"),
         (changed_json("model.json", tags={}, version="\x9b2J"), "holds the control char"),
